@@ -1,0 +1,85 @@
+# The Geometry of Compromise, executable. `make` alone prints the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := .make
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+SOURCES := $(shell find tpccma -name '*.py' -o -name '*.yaml' -o -name '*.safetensors')
+# What papermill, Jupyter and the Python in use leave in a notebook, and what would differ on every run.
+STRIP := nbstripout --keep-output --keep-count --extra-keys \
+	"metadata.papermill metadata.language_info.version cell.metadata.papermill cell.metadata.execution"
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The kernel named python3 is the one of .venv, even where the user has another of that name.
+export JUPYTER_PREFER_ENV_PATH := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help setup setup-photographs base notebooks html book test lint strip linkcheck lock clean
+
+help: ## Print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
+
+setup: $(VENV)/.installed ## Make .venv from requirements.lock, the package editable (minutes once, then nothing)
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11, 5) <= v < (3, 14) or sys.exit("Python 3.11 (from 3.11.5), 3.12 or 3.13 is needed, but $(PYTHON) is {}.{}.{}: name another one, as in make PYTHON=python3.12 setup".format(*v))'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --requirement requirements.lock
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup-photographs: $(VENV)/.photographs ## Add the frozen encoders of the profile fashion (100 MB)
+
+$(VENV)/.photographs: $(VENV)/.installed
+	$(BIN)/python -m pip install --constraint requirements.lock --no-build-isolation --editable '.[photographs]'
+	@touch $@
+
+base: setup ## Train the demo base model anew, from scratch (15 minutes on 2 cores)
+	$(BIN)/python -m tpccma.base
+
+notebooks: $(NOTEBOOKS:notebooks/%.ipynb=$(STAMPS)/%.seconds) ## Execute every notebook in place; run again to resume
+
+# Executed beside, moved into place when complete: a run that was killed leaves the notebook as it was.
+$(STAMPS)/%.seconds: notebooks/%.ipynb $(SOURCES) | setup
+	@mkdir -p $(STAMPS)
+	@start=$$(date +%s) && $(BIN)/papermill $< $(STAMPS)/$*.ipynb && \
+		$(BIN)/$(STRIP) $(STAMPS)/$*.ipynb && mv $(STAMPS)/$*.ipynb $< && \
+		echo $$(($$(date +%s) - start)) > $@ && echo "$<: $$(cat $@) seconds"
+
+html: setup ## Render the book from the notebooks' stored outputs, warnings as errors
+	$(BIN)/jupyter-book build book/ --all -n -W --keep-going
+	@echo "The book: $(CURDIR)/book/_build/html/index.html"
+
+book: setup notebooks html ## Execute every notebook, then render the book
+
+test: setup lint ## Lint, unit tests, every notebook against its stored outputs, then the book
+	$(BIN)/pytest --nbval --durations=15
+	@$(MAKE) --no-print-directory html
+
+lint: setup ## Check style and formatting, and that notebooks are stripped of timestamps
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(if $(NOTEBOOKS),$(BIN)/$(STRIP) --verify $(NOTEBOOKS))
+
+strip: setup ## Strip timestamps from the notebooks, keep their outputs
+	$(if $(NOTEBOOKS),$(BIN)/$(STRIP) $(NOTEBOOKS))
+
+linkcheck: setup ## Follow every link of the book (needs the network)
+	$(BIN)/jupyter-book build book/ --builder linkcheck
+
+lock: ## Rebuild requirements.lock from pyproject.toml in a new environment
+	rm -rf $(STAMPS)/lock
+	$(PYTHON) -m venv $(STAMPS)/lock
+	$(STAMPS)/lock/bin/python -m pip install --editable '.[dev]'
+	{ grep '^#' requirements.lock; \
+		$(STAMPS)/lock/bin/python -m pip freeze --all --exclude pip --exclude tpccma | \
+		sed -E '/^(cuda-|nvidia-|triton=)/ s/$$/ ; platform_system == "Linux" and platform_machine == "x86_64"/'; \
+		} > $(STAMPS)/requirements.lock
+	mv $(STAMPS)/requirements.lock requirements.lock
+	rm -rf $(STAMPS)/lock
+
+clean: ## Remove the built book, the stamps and the caches; .venv, runs and results stay
+	rm -rf book/_build $(STAMPS) .pytest_cache .ruff_cache .hypothesis build

@@ -1,0 +1,133 @@
+"""pyproject, lock, environment.yml and Makefile agree with each other and with what is installed."""
+
+import importlib.metadata
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+CUDA = re.compile(r"nvidia-|cuda-|triton$")
+
+
+def read_lock() -> list[Requirement]:
+    """Every requirement of requirements.lock, comments left out."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def pinned_version(requirement: Requirement) -> str | None:
+    """The version of `name==version`, or None for anything looser."""
+    specifiers = list(requirement.specifier)
+    exact = len(specifiers) == 1 and specifiers[0].operator == "==" and "*" not in specifiers[0].version
+    return specifiers[0].version if exact else None
+
+
+LOCK = {canonicalize_name(requirement.name): requirement for requirement in read_lock()}
+PINS = {name: pinned_version(requirement) for name, requirement in LOCK.items()}
+EXTRAS = PROJECT["optional-dependencies"]
+PHOTOGRAPHS = {canonicalize_name(r.name): pinned_version(r) for r in map(Requirement, EXTRAS["photographs"])}
+
+
+def installed_version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def test_lock_pins_each_package_once_and_exactly():
+    assert len(read_lock()) == len(LOCK)
+    assert [name for name, version in PINS.items() if version is None] == []
+
+
+@pytest.mark.parametrize("dependency", PROJECT["dependencies"] + EXTRAS["dev"])
+def test_lock_holds_dependency_at_an_admitted_version(dependency: str):
+    requirement = Requirement(dependency)
+    assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)])
+
+
+def test_jupyter_book_stays_below_2():
+    specifier = next(Requirement(d).specifier for d in PROJECT["dependencies"] if d.startswith("jupyter-book"))
+    assert not specifier.contains("2.0.0")
+
+
+def test_cuda_libraries_and_only_they_are_bound_to_linux_x86_64():
+    for name, requirement in LOCK.items():
+        if not CUDA.match(name):
+            assert requirement.marker is None, name
+            continue
+        for system, machine, wanted in (
+            ("Linux", "x86_64", True),
+            ("Linux", "aarch64", False),
+            ("Darwin", "arm64", False),
+        ):
+            assert requirement.marker.evaluate({"platform_system": system, "platform_machine": machine}) is wanted, name
+
+
+def test_installed_packages_are_the_locked_ones():
+    differing = {
+        name: (installed_version(name), version)
+        for name, version in PINS.items()
+        if installed_version(name) is not None and Version(installed_version(name)) != Version(version)
+    }
+    assert differing == {}, "installed against locked; `make setup` installs the lock"
+
+
+def test_python_of_environment_and_makefile_is_admitted():
+    admitted = SpecifierSet(PROJECT["requires-python"])
+    python = next(d for d in ENVIRONMENT["dependencies"] if str(d).startswith("python="))
+    assert admitted.contains(python.removeprefix("python=") + ".9")
+    low, high = re.search(r"\((\d+, \d+, \d+)\) <= v < \((\d+, \d+)\)", (ROOT / "Makefile").read_text()).groups()
+    assert admitted.contains(low.replace(", ", "."))
+    assert not admitted.contains(high.replace(", ", "."))
+
+
+def test_environment_installs_the_lock_and_the_package():
+    pip = next(d["pip"] for d in ENVIRONMENT["dependencies"] if isinstance(d, dict))
+    assert "pip" in ENVIRONMENT["dependencies"]
+    assert pip == ["-r requirements.lock", "-e ."]
+
+
+def test_photographs_are_pinned_exactly_and_apart_from_the_lock():
+    assert None not in PHOTOGRAPHS.values()
+    assert PHOTOGRAPHS.keys() & PINS.keys() == set()
+
+
+@pytest.mark.parametrize("name", sorted(PHOTOGRAPHS))
+def test_photographs_need_nothing_that_the_lock_would_have_to_move(name: str):
+    if installed_version(name) is None:
+        pytest.skip("`make setup-photographs` was not run")
+    for requirement in map(Requirement, importlib.metadata.requires(name) or []):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            pins = PINS | PHOTOGRAPHS
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement
+
+
+def test_makefile_prints_every_target_by_default():
+    targets = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE).group(1).split()
+    command = ["make", "--no-print-directory", "-C", str(ROOT)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[1] for line in printed.splitlines()] == targets
+
+
+@pytest.mark.parametrize("name", ["_config.yml", "_toc.yml", "notebooks"])
+def test_book_links_to_the_root_by_a_relative_path(name: str):
+    assert (ROOT / "book" / name).readlink() == Path("..") / name
+
+
+def test_one_repository_and_one_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert citation["repository-code"] == config["repository"]["url"] == PROJECT["urls"]["Repository"]
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
