@@ -1,0 +1,146 @@
+"""Evaluate a run on four tasks and the geometry of its embeddings: one dictionary of numbers, alike for all runs.
+
+Legend: N test pairs, K captions a picture, C classes, T templates, M training captions, D embedding width.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tpccma.data import Corpus, Pairs, load_corpus
+from tpccma.evaluate.caption_metrics import score_captions
+from tpccma.evaluate.captioning import CaptionDecoder, caption_memory, project_to_memory, train_decoder
+from tpccma.evaluate.clustering import JointClustering, joint_clustering
+from tpccma.evaluate.retrieval import retrieval_recall
+from tpccma.evaluate.zeroshot import zero_shot_accuracy, zero_shot_classifier
+from tpccma.metrics import gap_interval, measure_all
+
+if TYPE_CHECKING:
+    from tpccma.models import Encoder
+    from tpccma.profiles import Evaluation
+    from tpccma.train import Run
+
+TASKS = ("gap", "zeroshot", "retrieval", "clustering", "captioning")
+
+
+class Embedded(NamedTuple):
+    """One split as unit-length embeddings: `images` (N, D) and `captions` (N, K, D)."""
+
+    images: Tensor
+    captions: Tensor
+
+    @property
+    def first_captions(self) -> Tensor:
+        """(N, D), the caption that each picture is paired with where one is needed."""
+        return self.captions[:, 0]
+
+
+def evaluate(run: "Run", corpus: Corpus | None = None, tasks: tuple[str, ...] = TASKS) -> dict[str, float]:
+    """Measure the gap of a run's model and what it does on the test split.
+
+    Args:
+        run: what `tpccma.fine_tune` or `tpccma.train.base_run` returned.
+        corpus: the profile's data, where the caller has it loaded already.
+        tasks: which of `TASKS`.
+
+    Returns:
+        A flat dictionary of floats, with the names of the results schema.
+
+    Raises:
+        ValueError: if there is no such task.
+    """
+    unknown = sorted(set(tasks) - set(TASKS))
+    if unknown:
+        raise ValueError(f"unknown task {unknown[0]!r}: give some of {', '.join(TASKS)}")
+    corpus = corpus or load_corpus(run.profile)
+    encoder, settings = run.encoder, run.profile.evaluation
+    test = embed(encoder, corpus.test)
+    results: dict[str, float] = {}
+    if "gap" in tasks:
+        results |= measure_all(test.images, test.first_captions) | gap_bounds(test, settings.bootstrap_resamples)
+    if "zeroshot" in tasks:
+        classifier = zero_shot_classifier(encoder.embed_texts, corpus.classes, corpus.templates)
+        accuracy = zero_shot_accuracy(test.images, classifier, corpus.test.labels)
+        per_class = accuracy.pop("zeroshot_per_class")
+        results |= accuracy | {f"zeroshot_top1_{corpus.classes[label]}": value for label, value in per_class.items()}
+    if "retrieval" in tasks:
+        results |= retrieval_recall(test.images, test.captions)
+    if "clustering" in tasks:
+        results |= cluster(encoder, corpus, test, settings).metrics()
+    if "captioning" in tasks:
+        results |= caption_scores(encoder, corpus, test, settings, run.seed)
+    return results
+
+
+def embed(encoder: "Encoder", pairs: Pairs) -> Embedded:
+    """Embed the pictures and all captions of a split."""
+    texts = [caption for captions in pairs.captions for caption in captions]
+    return Embedded(encoder.embed_images(pairs.images), encoder.embed_texts(texts).unflatten(0, (len(pairs), -1)))
+
+
+def gap_bounds(test: Embedded, resamples: int) -> dict[str, float]:
+    """Bound the three gaps by a 95 % bootstrap interval over pairs, as ``<gap>_low`` and ``<gap>_high``."""
+    interval = gap_interval(test.images, test.first_captions, n_resamples=resamples)
+    bounds = {name: getattr(interval, name) for name in ("raw", "centroid", "distribution")}
+    return {
+        f"{name}_gap_{side}": float(value)
+        for name, ends in bounds.items()
+        for side, value in zip(("low", "high"), ends, strict=True)
+    }
+
+
+def cluster(encoder: "Encoder", corpus: Corpus, test: Embedded, settings: "Evaluation") -> JointClustering:
+    """Cluster the test pictures together with class prompts, see `joint_clustering`."""
+    prompts = torch.stack(
+        [encoder.embed_texts([template.format(name) for template in corpus.templates]) for name in corpus.classes]
+    )
+    return joint_clustering(test.images, corpus.test.labels, prompts, n_init=settings.kmeans_restarts)
+
+
+class Captioner(NamedTuple):
+    """A text-only decoder with what its remedies for the gap need.
+
+    Args:
+        decoder: trained on the text encoder's own caption embeddings.
+        memory: (M, D) training caption embeddings, for DeCap's projection.
+        image_mean: (D,) mean training picture embedding.
+        text_mean: (D,) mean training caption embedding.
+    """
+
+    decoder: CaptionDecoder
+    memory: Tensor
+    image_mean: Tensor
+    text_mean: Tensor
+
+    def feeds(self, images: Tensor) -> dict[str, Tensor]:
+        """Give pictures (N, D) in the three ways to feed the decoder: as they are, projected on the memory, centred."""
+        return {
+            "": images,
+            "_memory": project_to_memory(images, self.memory),
+            "_centred": F.normalize(images - self.image_mean + self.text_mean, dim=1),
+        }
+
+
+def train_captioner(encoder: "Encoder", corpus: Corpus, settings: "Evaluation", seed: int) -> Captioner:
+    """Train a decoder on the training captions alone; the same budget for every model."""
+    config = settings.decoder
+    texts = [captions[i % len(captions)] for i, captions in enumerate(corpus.train.captions)]
+    features = encoder.embed_texts(texts)
+    decoder = train_decoder(features, texts, config, seed, progress=False)
+    image_mean = encoder.embed_images(corpus.train.images).mean(0)
+    return Captioner(decoder, caption_memory(features, config.memory_size, seed), image_mean, features.mean(0))
+
+
+def caption_scores(
+    encoder: "Encoder", corpus: Corpus, test: Embedded, settings: "Evaluation", seed: int
+) -> dict[str, float]:
+    """Caption the test pictures: all four scores raw-fed, CIDEr for each remedy and, as the upper bound, text-fed."""
+    captioner = train_captioner(encoder, corpus, settings, seed)
+    references = corpus.test.captions
+    scores = {}
+    for suffix, features in (captioner.feeds(test.images) | {"_text": test.first_captions}).items():
+        scored = score_captions(references, captioner.decoder.generate(features))
+        scores |= scored if not suffix else {f"cider{suffix}": scored["cider"]}
+    return scores

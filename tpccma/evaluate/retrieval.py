@@ -1,0 +1,76 @@
+"""Retrieval between images and captions, with the protocol for several captions an image.
+
+Image to text: the query is an image, and any of its K captions among the k best of all N * K counts. Text to image:
+each of the N * K captions is a query with one right image. Recall is the share of queries that find theirs, as in
+CLIP_benchmark and the papers on COCO, not the share of an image's captions that are found.
+
+Legend: `N` images, `K` captions an image, `D` width, `k` cut-off.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def retrieval_recall(
+    image_features: Tensor, text_features: Tensor, ks: Sequence[int] = (1, 5), chunk_size: int = 256
+) -> dict[str, float]:
+    """Recall at k in both directions.
+
+    Candidates with exactly the same score share their places, so a query's hit is its chance when ties are broken at
+    random: a model that embeds everything in one point scores by chance, not 0 or 1.
+
+    Args:
+        image_features: (N, D) image embeddings, L2-normalised.
+        text_features: (N, K, D) caption embeddings, L2-normalised; row i describes image i.
+        ks: the cut-offs, each at least 1.
+        chunk_size: queries scored at a time; memory is chunk_size * N * K scores.
+
+    Returns:
+        ``i2t_recall_at_k`` and ``t2i_recall_at_k`` for every k, shares in [0, 1].
+
+    Raises:
+        ValueError: if shapes do not match, there are no pairs, features are not finite, or a cut-off is below 1.
+    """
+    _check(image_features, text_features, ks)
+    captions = text_features.flatten(0, 1)
+    i2t = [
+        _rank_captions(rows, image_features, captions) for rows in torch.arange(len(image_features)).split(chunk_size)
+    ]
+    t2i = [_rank_images(rows, image_features, captions) for rows in torch.arange(len(captions)).split(chunk_size)]
+    recalls = {}
+    for direction, ranks in (("i2t", i2t), ("t2i", t2i)):
+        better, tied = (torch.cat(counts).double() for counts in zip(*ranks, strict=True))
+        for k in ks:
+            recalls[f"{direction}_recall_at_{k}"] = ((k - better) / (tied + 1)).clamp(0, 1).mean().item()
+    return recalls
+
+
+def _rank_captions(rows: Tensor, images: Tensor, captions: Tensor) -> tuple[Tensor, Tensor]:
+    """How many captions of other images score above each image's best own caption, and how many tie with it."""
+    scores = images[rows] @ captions.T
+    own = scores.unflatten(1, (len(images), -1))[torch.arange(len(rows)), rows]  # (rows, K)
+    best = own.amax(dim=1, keepdim=True)
+    tied = (scores == best).count_nonzero(dim=1) - (own == best).count_nonzero(dim=1)
+    return (scores > best).count_nonzero(dim=1), tied
+
+
+def _rank_images(rows: Tensor, images: Tensor, captions: Tensor) -> tuple[Tensor, Tensor]:
+    """How many other images score above each caption's own image, and how many tie with it."""
+    scores = captions[rows] @ images.T
+    own = scores[torch.arange(len(rows)), rows // (len(captions) // len(images)), None]
+    return (scores > own).count_nonzero(dim=1), (scores == own).count_nonzero(dim=1) - 1
+
+
+def _check(image_features: Tensor, text_features: Tensor, ks: Sequence[int]) -> None:
+    images, texts = tuple(image_features.shape), tuple(text_features.shape)
+    if len(images) != 2 or len(texts) != 3 or (images[0], images[1]) != (texts[0], texts[2]):
+        raise ValueError(f"images have shape {images} and texts {texts}: pass (N, D) and (N, K, D); K may be 1")
+    if 0 in texts:
+        raise ValueError(f"texts have shape {texts}: pass at least one pair")
+    for name, features in (("image_features", image_features), ("text_features", text_features)):
+        if not torch.isfinite(features).all():
+            raise ValueError(f"{name} holds NaN or infinity: the model has diverged, or an image could not be read")
+    if not ks or min(ks) < 1:
+        raise ValueError(f"ks is {tuple(ks)}: pass cut-offs of 1 or more")

@@ -1,0 +1,80 @@
+"""Zero-shot classification: each class is a mean over prompts, an image takes the class with the nearest one.
+
+Legend: `N` images, `C` classes, `T` templates, `D` width.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def zero_shot_classifier(
+    embed_texts: Callable[[list[str]], Tensor], classes: Sequence[str], templates: Sequence[str]
+) -> Tensor:
+    """Builds the classifier as open_clip does: normalise each prompt, average over the templates, normalise again.
+
+    Args:
+        embed_texts: maps n prompts to (n, D) embeddings; called once with all C * T prompts.
+        classes: C class names.
+        templates: T prompts with ``{}`` where the name goes, such as ``"a photo of a {}."``.
+
+    Returns:
+        (C, D) tensor with rows of length 1.
+
+    Raises:
+        ValueError: if classes or templates are missing, a template has no ``{}``, or the embeddings are not (C * T, D).
+    """
+    if not classes or not templates:
+        raise ValueError(f"{len(classes)} classes and {len(templates)} templates: pass at least one of each")
+    for template in templates:
+        if "{}" not in template:
+            raise ValueError(f"template {template!r} has no {{}}: put it where the class name goes")
+    prompts = [template.replace("{}", name) for name in classes for template in templates]
+    features = embed_texts(prompts)
+    if features.ndim != 2 or len(features) != len(prompts):
+        raise ValueError(f"embed_texts gave shape {tuple(features.shape)} for {len(prompts)} prompts: one row a prompt")
+    features = F.normalize(features, dim=-1).unflatten(0, (len(classes), len(templates)))
+    return F.normalize(features.mean(dim=1), dim=-1)
+
+
+def zero_shot_accuracy(
+    image_features: Tensor, classifier: Tensor, labels: Tensor
+) -> dict[str, float | dict[int, float]]:
+    """Top-1 and top-5 accuracy, and top-1 for each class.
+
+    Args:
+        image_features: (N, D) image embeddings, L2-normalised.
+        classifier: (C, D) class embeddings, L2-normalised.
+        labels: (N,) integers, each in [0, C).
+
+    Returns:
+        ``zeroshot_top1`` and ``zeroshot_top5``, shares in [0, 1], the second being 1 where C <= 5; and
+        ``zeroshot_per_class``, label to top-1 accuracy (recall) for every label that occurs.
+
+    Raises:
+        ValueError: if shapes do not match, there are no images, features are not finite, or a label is out of range.
+    """
+    _check(image_features, classifier, labels)
+    ranked = (image_features @ classifier.T).topk(min(5, len(classifier)), dim=1).indices
+    hits = (ranked == labels[:, None]).double()
+    return {
+        "zeroshot_top1": hits[:, 0].mean().item(),
+        "zeroshot_top5": hits.sum(dim=1).mean().item(),
+        "zeroshot_per_class": {label: hits[labels == label, 0].mean().item() for label in labels.unique().tolist()},
+    }
+
+
+def _check(image_features: Tensor, classifier: Tensor, labels: Tensor) -> None:
+    shapes = tuple(image_features.shape), tuple(classifier.shape), tuple(labels.shape)
+    if [len(shape) for shape in shapes] != [2, 2, 1] or shapes[0][1] != shapes[1][1] or shapes[0][0] != shapes[2][0]:
+        raise ValueError(f"shapes of images, classifier and labels are {shapes}: pass (N, D), (C, D) and (N,)")
+    if not len(labels):
+        raise ValueError("there are no images: pass at least one")
+    for name, features in (("image_features", image_features), ("classifier", classifier)):
+        if not torch.isfinite(features).all():
+            raise ValueError(f"{name} holds NaN or infinity: the model has diverged, or an image could not be read")
+    low, high, classes = labels.min().item(), labels.max().item(), len(classifier)
+    if low < 0 or high >= classes:
+        raise ValueError(f"labels run from {low} to {high}: with {classes} classes pass 0 to {classes - 1}")
