@@ -1,0 +1,300 @@
+"""Product photographs and their titles, in the layout of Kaggle's "Fashion Product Images (Small)" by Param Aggarwal.
+
+``styles.csv`` quotes nothing: its last column, the title, may hold commas. Images are ``images/<id>.jpg``. Some rows
+are malformed and some images missing; such rows are skipped, and counted in a `Report` that is logged.
+
+Pictures and titles repeat, so everything goes by **group** [ours]: two products are in one group if their titles are
+equal, or their pictures are (almost) the same, or a chain of such pairs joins them. A group never stands on both sides
+of a split, and a class counts its groups, not its rows.
+
+Legend: N products, F width of a frozen feature.
+"""
+
+import io
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from tqdm import tqdm
+
+from tpccma.data import Corpus, Pairs
+from tpccma.data.frozen import FeatureCache, content_key, image_features
+
+COLUMNS = "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage,productDisplayName"
+TEMPLATES = (
+    "{}",
+    "a photo of {}.",
+    "a product photo of {}.",
+    "{} on a white background.",
+    "{} for men.",
+    "{} for women.",
+    "{} from an online shop.",
+)
+HASH_SIDE = 16  # the usual 8 is too coarse: hashes of unrelated shirts coincide, and 121 products end in one group
+HASH_BITS = 4  # differing bits of 256; up to here it is the same shot or its recoloured twin, from 9 on groups chain
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Product:
+    """One usable row: id, title, article type (lower case) and picture."""
+
+    id: str
+    title: str
+    article_type: str
+    image: Path
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was read and what was left out.
+
+    Args:
+        rows: rows of the file, without the header.
+        malformed: rows with too few fields, without an article type, or whose id is not a number.
+        untitled: rows with an empty title.
+        imageless: rows whose picture is missing.
+        unreadable: file names of pictures that are damaged.
+    """
+
+    rows: int = 0
+    malformed: int = 0
+    untitled: int = 0
+    imageless: int = 0
+    unreadable: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} products, of which left out: {self.malformed} malformed, {self.untitled} without title, "
+            f"{self.imageless} without image, {len(self.unreadable)} unreadable {list(self.unreadable)}"
+        )
+
+
+def _require(path: Path) -> Path:
+    if path.exists():
+        return path
+    raise FileNotFoundError(
+        f"{path} does not exist. Get 'Fashion Product Images (Small)' by Param Aggarwal from "
+        "https://www.kaggle.com/datasets/paramaggarwal/fashion-product-images-small and unpack it to "
+        "<data_dir>/styles.csv and <data_dir>/images/<id>.jpg"
+    )
+
+
+def read_styles(data_dir: Path | str) -> tuple[list[Product], Report]:
+    """Read ``styles.csv`` and look which images are there.
+
+    Args:
+        data_dir: folder with ``styles.csv`` and ``images/``.
+
+    Returns:
+        The usable products in the order of the file, and what was left out; pictures are not opened here.
+
+    Raises:
+        FileNotFoundError: if the folder, the file or ``images/`` is missing.
+        ValueError: if the columns are not Kaggle's.
+    """
+    folder = _require(Path(data_dir))
+    images, styles = _require(folder / "images"), _require(folder / "styles.csv")
+    header, *lines = [line for line in styles.read_text(encoding="utf-8-sig").split("\n") if line.strip()] or [""]
+    if header.strip() != COLUMNS:
+        raise ValueError(f"{styles} starts with {header!r}; expected the columns {COLUMNS}")
+    present = {path.name for path in images.iterdir()}
+    products, skipped = [], {"malformed": 0, "untitled": 0, "imageless": 0}
+    for line in lines:
+        fields = [field.strip() for field in line.split(",", 9)]
+        if len(fields) < 10 or not fields[0].isdigit() or not fields[4]:
+            skipped["malformed"] += 1
+        elif not fields[9]:
+            skipped["untitled"] += 1
+        elif f"{fields[0]}.jpg" not in present:
+            skipped["imageless"] += 1
+        else:
+            products.append(Product(fields[0], fields[9], fields[4].lower(), images / f"{fields[0]}.jpg"))
+    return products, Report(rows=len(lines), **skipped)
+
+
+def _difference_hash(content: bytes) -> Tensor:
+    """Describe a picture by where its brightness rises from left to right (dHash): 16 x 16 bits as (32,) uint8."""
+    with Image.open(io.BytesIO(content)) as image:
+        small = image.convert("RGB").convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.LANCZOS)
+    grey = np.asarray(small)
+    return torch.from_numpy(np.packbits(grey[:, 1:] > grey[:, :-1]))
+
+
+def _hash_images(
+    products: Sequence[Product], cache_dir: Path | str | None, progress: bool
+) -> tuple[list[Product], Tensor, tuple[str, ...]]:
+    """Open every picture; return the N readable products, their (N, 32) hashes and the names of damaged files."""
+    cache = FeatureCache(cache_dir and Path(cache_dir) / "dhash-256.safetensors", HASH_SIDE**2 // 8, torch.uint8)
+    readable, keys, unreadable = [], [], []
+    for product in tqdm(products, desc="hashing", disable=not progress, delay=2):
+        try:
+            content = product.image.read_bytes()
+            key = content_key(content)
+            if key not in cache:
+                cache.add([key], _difference_hash(content)[None])
+        except OSError:
+            unreadable.append(product.image.name)
+            continue
+        readable.append(product)
+        keys.append(key)
+    cache.save()
+    return readable, cache.stack(keys), tuple(unreadable)
+
+
+def _near_pairs(hashes: np.ndarray) -> np.ndarray:
+    """Find the (2, P) pairs among U distinct hashes, (U, 32) uint8, that differ in at most `HASH_BITS` bits."""
+    signs = np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1  # their product: bits - 2 * differing bits
+    pairs = [np.empty((2, 0), dtype=np.int64)]
+    for start in range(0, len(signs), 1_000):
+        row, column = np.nonzero(signs[start : start + 1_000] @ signs.T >= signs.shape[1] - 2 * HASH_BITS)
+        pairs.append(np.stack([row + start, column]))
+    return np.concatenate(pairs, axis=1)
+
+
+def group_products(hashes: Tensor, titles: Sequence[str]) -> np.ndarray:
+    """Find what belongs together: near-identical pictures and equal titles, transitively [ours].
+
+    Args:
+        hashes: (N, 32) uint8 hashes of the pictures; at most 4 of 256 bits apart counts as the same picture.
+        titles: N titles, compared by their letters and digits, whatever the case.
+
+    Returns:
+        (N,) number of each product's group.
+    """
+    pictures, picture_of = np.unique(hashes.numpy(), axis=0, return_inverse=True)
+    words = [" ".join(re.findall(r"\w+", title.lower())) for title in titles]
+    title_of = np.unique(words, return_inverse=True)[1]
+    n, last = len(titles), len(titles) + len(pictures)  # nodes: n products, then the pictures, then the titles
+    ends = np.concatenate([n + picture_of.ravel(), last + title_of])
+    edges = np.concatenate([np.stack([np.tile(np.arange(n), 2), ends]), n + _near_pairs(pictures)], axis=1)
+    graph = coo_matrix((np.ones(edges.shape[1]), tuple(edges)), shape=(last + n, last + n))
+    return connected_components(graph, directed=False)[1][:n]
+
+
+def split_groups(groups: np.ndarray, test_items: int, val_items: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Deal whole groups out: to test until it is full, then to val, the rest to train.
+
+    Args:
+        groups: (N,) group of each product.
+        test_items: products wanted in test; at most one group more than that is taken.
+        val_items: the same for val.
+        seed: of the shuffle.
+
+    Returns:
+        Positions in ascending order under "train", "val" and "test".
+
+    Raises:
+        ValueError: if nothing would be left for train, or a wanted number is not positive.
+    """
+    if min(test_items, val_items) < 1:
+        raise ValueError(f"test_items and val_items must be 1 or more, got {test_items} and {val_items}")
+    ids, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(ids))
+    filled = np.cumsum(sizes[order])
+    test_end = np.searchsorted(filled, test_items) + 1  # groups in test, and in test and val
+    val_end = test_end + np.searchsorted(filled[test_end:] - filled[test_end - 1 : test_end], val_items) + 1
+    if val_end >= len(ids):
+        raise ValueError(f"{test_items} test and {val_items} val items leave nothing of {len(groups)} to train on")
+    place = np.argsort(order)[group_of]
+    ends = {"test": (0, test_end), "val": (test_end, val_end), "train": (val_end, len(ids))}
+    return {name: np.flatnonzero((place >= start) & (place < end)) for name, (start, end) in ends.items()}
+
+
+def _frequent_types(article_types: Sequence[str], groups: np.ndarray, min_class_items: int) -> tuple[str, ...]:
+    """Name, in alphabetical order, the article types with enough items; products of one group are one item [ours]."""
+    items = Counter(article_type for article_type, _ in set(zip(article_types, groups.tolist(), strict=True)))
+    classes = tuple(sorted(name for name, count in items.items() if count >= min_class_items))
+    if len(classes) < 2:
+        raise ValueError(f"{len(classes)} article types have min_class_items={min_class_items} items; lower it")
+    return classes
+
+
+def _forms(word: str) -> set[str]:
+    """Guess the singular of a class word; returns the word, its singular and its plural."""
+    if word.endswith(("ches", "shes", "sses", "xes")):
+        return {word, word[:-2]}
+    if word.endswith("ies"):
+        return {word, word[:-3] + "y"}
+    stem = word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+    return {stem, stem + "s"}
+
+
+def mask_class_words(title: str, classes: Sequence[str]) -> str:
+    """Remove the words of class names from a title, so that it no longer tells the class outright.
+
+    Singular and plural go, whatever the case, and "T-shirt" with "tshirts"; synonyms such as "sneakers" stay.
+
+    Args:
+        title: such as "Nike Men Navy T-shirt".
+        classes: class names whose words go: one name, or all of them so that no title names any class.
+
+    Returns:
+        "Nike Men Navy"; the empty string if nothing is left.
+    """
+    words = {form for name in classes for word in name.lower().split() for form in _forms(word)}
+    if not words:
+        return title
+    spelt = (f"{re.escape(word[0])}[- ]?{re.escape(word[1:])}" for word in sorted(words, key=len, reverse=True))
+    return " ".join(re.sub(rf"\b(?:{'|'.join(spelt)})\b", " ", title, flags=re.IGNORECASE).split())
+
+
+def load_fashion(
+    data_dir: Path | str,
+    cache_dir: Path | str | None,
+    min_class_items: int = 100,
+    test_items: int = 1_500,
+    val_items: int = 700,
+    seed: int = 0,
+    progress: bool = True,
+    mask_titles: bool = False,
+    extract: Callable[[list[Path], Path | None, bool], Tensor] = image_features,
+) -> Corpus:
+    """Load product photographs as frozen features, each with its title as the one caption.
+
+    Args:
+        data_dir: folder with ``styles.csv`` and ``images/``.
+        cache_dir: folder for features and hashes, made if missing; None keeps nothing.
+        min_class_items: items (groups) that an article type must have to be a class.
+        test_items, val_items: products in test and in val, about.
+        seed: of the split.
+        progress: show bars on stderr while something is computed.
+        mask_titles: take class words out of the captions. The split stays: captions now equal may stand on both sides.
+        extract: maps N paths, `cache_dir` and `progress` to (N, F) features.
+
+    Returns:
+        Corpus with (N, F) float32 images (F = 1280), one caption an image, and lower-case article types as classes.
+
+    Raises:
+        FileNotFoundError: if the data are not there, with where to get them.
+        ImportError: if features must be computed and the optional packages are not installed.
+        ValueError: if the columns are not Kaggle's, or the sizes asked for do not fit the data.
+    """
+    products, report = read_styles(data_dir)
+    products, hashes, unreadable = _hash_images(products, cache_dir, progress)
+    level = logging.WARNING if unreadable else logging.INFO
+    logger.log(level, "%s: %s", data_dir, replace(report, unreadable=unreadable))
+    groups = group_products(hashes, [product.title for product in products])
+    classes = _frequent_types([product.article_type for product in products], groups, min_class_items)
+    chosen = [i for i, product in enumerate(products) if product.article_type in classes]
+    products = [products[i] for i in chosen]
+    splits = split_groups(groups[chosen], test_items, val_items, seed)
+    features = extract([product.image for product in products], cache_dir and Path(cache_dir), progress)
+    captions = [mask_class_words(p.title, classes) if mask_titles else p.title for p in products]
+    labels = torch.tensor([classes.index(p.article_type) for p in products])
+    logger.info("%d classes; %s", len(classes), ", ".join(f"{len(rows)} {name}" for name, rows in splits.items()))
+
+    def pairs(rows: np.ndarray) -> Pairs:
+        return Pairs(features[rows], [[captions[i]] for i in rows], labels[rows])
+
+    return Corpus(pairs(splits["train"]), pairs(splits["val"]), pairs(splits["test"]), classes, TEMPLATES)
