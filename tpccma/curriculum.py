@@ -1,0 +1,146 @@
+"""The curriculum of TPC-CMA: Anchor, Ramp, Stabilize [digest], gradient-aware scheduling [paper] as we read it [ours].
+
+Steps count from 0. Alpha is the share of L_CMA in the loss, see `tpccma.loss`.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+
+from tpccma.loss import check_alpha
+
+PHASES = ("anchor", "ramp", "stabilize")
+
+
+@dataclass(frozen=True)
+class GradientReading:
+    """What one step says of the two losses' gradients with respect to the embeddings.
+
+    Args:
+        clip_norm: ``||g_clip||``.
+        cma_norm: ``||g_cma||``.
+        cosine: of the angle between them; negative where the losses pull against each other.
+    """
+
+    clip_norm: float
+    cma_norm: float
+    cosine: float
+
+    @classmethod
+    def of(cls, g_clip: Tensor, g_cma: Tensor) -> "GradientReading":
+        """Read two flat gradients of equal length, see `CMALoss.embedding_gradients`."""
+        clip_norm, cma_norm = g_clip.norm().item(), g_cma.norm().item()
+        cosine = (g_clip @ g_cma).item() / max(clip_norm * cma_norm, 1e-30)
+        return cls(clip_norm, cma_norm, cosine)
+
+
+class ThreePhaseCurriculum:
+    """Alpha over the steps: 0 (anchor), a smooth rise (ramp), then alpha_target (stabilize).
+
+    Without gradients `alpha` is a plain function of the step. `update` makes it gradient-aware during the ramp: alpha
+    is capped so that ``||alpha g_cma|| <= rho ||(1 - alpha) g_clip||``, and the ramp's clock runs at `slow_rate` while
+    the gradients oppose each other. The clock may lag by no more than `deadline` allows, so the ramp ends by then
+    whatever the gradients say, and alpha_target is always reached.
+
+    >>> curriculum = ThreePhaseCurriculum(alpha_target=0.5, total_steps=100)
+    >>> [round(curriculum.alpha(step), 3) for step in (0, 15, 40, 60, 99)]
+    [0.0, 0.0, 0.292, 0.5, 0.5]
+
+    Args:
+        alpha_target: final alpha, 0 to 1.
+        total_steps: optimiser steps of the run, >= 1.
+        anchor: share of the steps spent in the anchor phase.
+        ramp_end: share of the steps at which an undelayed ramp is over; > anchor.
+        deadline: share of the steps by which any ramp is over; ramp_end <= deadline < 1.
+        rho: the largest allowed ratio of the two weighted gradients, > 0; infinity switches the cap off.
+        slow_rate: speed of the ramp's clock against opposing gradients, 0 < slow_rate <= 1; 1 switches the delay off.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Source: arXiv 2604.00279; phases [digest], gradient-aware scheduling [paper], every formula [ours].
+    """
+
+    def __init__(
+        self,
+        alpha_target: float,
+        total_steps: int,
+        *,
+        anchor: float = 0.15,
+        ramp_end: float = 0.6,
+        deadline: float = 0.8,
+        rho: float = 2.0,
+        slow_rate: float = 0.5,
+    ):
+        if total_steps < 1:
+            raise ValueError(f"total_steps must be at least 1, got {total_steps!r}")
+        if not 0 <= anchor < ramp_end <= deadline < 1:
+            raise ValueError(
+                "shares must satisfy 0 <= anchor < ramp_end <= deadline < 1, "
+                f"got anchor={anchor!r}, ramp_end={ramp_end!r}, deadline={deadline!r}"
+            )
+        if not rho > 0:
+            raise ValueError(f"rho must be > 0, got {rho!r}")
+        if not 0 < slow_rate <= 1:
+            raise ValueError(f"slow_rate must be in (0, 1], got {slow_rate!r}")
+        self.alpha_target = check_alpha(alpha_target)
+        self.ramp_start = anchor * total_steps
+        self.ramp_steps = (ramp_end - anchor) * total_steps
+        self.max_lag = (deadline - ramp_end) * total_steps
+        self.ramp_deadline = min(
+            deadline * total_steps, total_steps - 1
+        )  # however short the run, its last step is past it
+        self.rho, self.slow_rate = rho, slow_rate
+        self.lag = 0.0  # steps by which the ramp's clock is late
+        self.cap = 1.0  # largest alpha that the latest gradients allow during the ramp
+
+    def _progress(self, step: int) -> float:
+        """Position of the ramp's clock: below 0 in the anchor phase, 1 and more in the stabilize phase."""
+        if step >= self.ramp_deadline:
+            return 1.0
+        if step < self.ramp_start:
+            return -1.0
+        return max(0.0, (step - self.lag - self.ramp_start) / self.ramp_steps)
+
+    def phase(self, step: int) -> str:
+        """Name the phase of a step: "anchor", "ramp" or "stabilize"."""
+        progress = self._progress(step)
+        return PHASES[(progress >= 0) + (progress >= 1)]
+
+    def alpha(self, step: int) -> float:
+        """Say alpha at a step, given the gradients seen so far; a raised cosine of the ramp's clock, capped."""
+        phase = self.phase(step)
+        if phase == "anchor":
+            return 0.0
+        if phase == "stabilize":
+            return self.alpha_target
+        rise = (1 - math.cos(math.pi * self._progress(step))) / 2
+        return min(self.alpha_target * rise, self.cap)
+
+    def update(self, step: int, gradients: GradientReading) -> float:
+        """Take in one step's gradients, then say alpha for that step.
+
+        Args:
+            step: the step about to be taken.
+            gradients: measured on its embeddings.
+
+        Returns:
+            The effective alpha, 0 to alpha_target. A reading that is not finite changes nothing.
+        """
+        finite = all(math.isfinite(value) for value in asdict(gradients).values())
+        if finite and self.phase(step) == "ramp":
+            if gradients.cosine < 0:
+                self.lag = min(self.lag + 1 - self.slow_rate, self.max_lag)
+            allowed = self.rho * gradients.clip_norm
+            capped = math.isfinite(self.rho) and gradients.cma_norm > 0
+            self.cap = allowed / (allowed + gradients.cma_norm) if capped else 1.0
+        return self.alpha(step)
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what `update` has changed, for a checkpoint."""
+        return {"lag": self.lag, "cap": self.cap}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Take up a state that `state_dict` returned."""
+        self.lag, self.cap = float(state["lag"]), float(state["cap"])

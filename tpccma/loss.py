@@ -1,0 +1,236 @@
+"""The loss of TPC-CMA: ``L = (1 - alpha) * L_CLIP + alpha * L_CMA``.
+
+The paper names two mechanisms, negative re-weighting and intra-modal geometry matching [digest]; its formulas are not
+public. Every formula of this module is our reading [ours]; each term has its own weight and can be switched off with 0.
+
+Legend: B pairs in the global batch, D embedding width.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from open_clip.loss import ClipLoss, gather_features
+from torch import Tensor
+
+
+class CMALoss(ClipLoss):
+    """Contrastive loss with cross-modal alignment, a drop-in for open_clip's `ClipLoss`.
+
+    >>> loss = CMALoss(alpha=0.5)
+    >>> losses = loss(image_features, text_features, logit_scale, output_dict=True)
+    >>> sum(losses.values())  # the total, as open_clip's training loop adds it up
+
+    Args:
+        alpha: share of L_CMA, 0 to 1. 0 is exactly `ClipLoss`. May be changed between steps.
+        reweighted_weight: weight of `reweighted_contrast`, >= 0.
+        geometry_weight: weight of `geometry_mismatch`, >= 0.
+        centroid_weight: weight of `centroid_distance`, >= 0.
+        paired_weight: weight of `paired_distance`, >= 0.
+        hardness: beta of the negative re-weighting, >= 0; 0 weighs all negatives alike.
+        false_negative_rate: assumed share of negatives that are in truth positives, 0 <= rate < 1; 0 switches the
+            correction off.
+        **clip_arguments: `ClipLoss`'s own: local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod.
+            The CMA terms always look at the whole global batch.
+
+    Raises:
+        ValueError: if alpha, a weight, hardness or false_negative_rate is out of range.
+
+    Source: arXiv 2604.00279; re-weighting after Robinson et al., arXiv 2010.04592; geometry after CyCLIP, arXiv
+        2205.14459. [ours]
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        *,
+        reweighted_weight: float = 1.0,
+        geometry_weight: float = 10.0,
+        centroid_weight: float = 1.0,
+        paired_weight: float = 10.0,
+        hardness: float = 1.0,
+        false_negative_rate: float = 0.0,
+        **clip_arguments,
+    ):
+        super().__init__(**clip_arguments)
+        self.alpha = check_alpha(alpha)
+        self.weights = {
+            "reweighted": reweighted_weight,
+            "geometry": geometry_weight,
+            "centroid": centroid_weight,
+            "paired": paired_weight,
+        }
+        for name, value in {**{f"{name}_weight": w for name, w in self.weights.items()}, "hardness": hardness}.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
+        if not 0 <= false_negative_rate < 1:
+            raise ValueError(f"false_negative_rate must be in [0, 1), got {false_negative_rate!r}")
+        self.hardness = hardness
+        self.false_negative_rate = false_negative_rate
+
+    def forward(
+        self,
+        image_features: Tensor,
+        text_features: Tensor,
+        logit_scale: Tensor,
+        logit_bias: Tensor | None = None,
+        output_dict: bool = False,
+    ) -> Tensor | dict[str, Tensor]:
+        """Compute the loss of this process's share of the batch.
+
+        Args:
+            image_features: (B / world_size, D), rows of unit length.
+            text_features: (B / world_size, D), rows of unit length; row i describes image i.
+            logit_scale: scalar, the inverse temperature (not its logarithm).
+            logit_bias: scalar added to the contrastive logits, where the model has one.
+            output_dict: return the weighted terms instead of their sum.
+
+        Returns:
+            The scalar total, or the terms that add up to it: ``contrastive_loss``, and for alpha > 0
+            ``reweighted_loss``, ``geometry_loss``, ``centroid_loss`` and ``paired_loss`` as far as their weights are
+            not 0.
+        """
+        clip = super().forward(image_features, text_features, logit_scale, logit_bias)
+        losses = {"contrastive_loss": clip}
+        if self.alpha > 0:
+            losses["contrastive_loss"] = (1 - self.alpha) * clip
+            for name, term in self.alignment_terms(image_features, text_features, logit_scale).items():
+                losses[f"{name}_loss"] = self.alpha * self.weights[name] * term
+        return losses if output_dict else sum(losses.values())
+
+    def alignment_terms(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> dict[str, Tensor]:
+        """Compute the terms of L_CMA over the global batch, each without its weight.
+
+        Args:
+            image_features: (B / world_size, D), rows of unit length.
+            text_features: (B / world_size, D), rows of unit length.
+            logit_scale: scalar, the inverse temperature.
+
+        Returns:
+            A scalar for every term whose weight is not 0.
+        """
+        x, y = self._gather(image_features, text_features)
+        compute = {
+            "reweighted": lambda: reweighted_contrast(x, y, logit_scale, self.hardness, self.false_negative_rate),
+            "geometry": lambda: geometry_mismatch(x, y),
+            "centroid": lambda: centroid_distance(x, y),
+            "paired": lambda: paired_distance(x, y),
+        }
+        return {name: term() for name, term in compute.items() if self.weights[name] > 0}
+
+    def embedding_gradients(
+        self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Differentiate L_CLIP and L_CMA with respect to the embeddings, at no pass through the encoders.
+
+        Args:
+            image_features: (B / world_size, D), rows of unit length.
+            text_features: (B / world_size, D), rows of unit length.
+            logit_scale: scalar, the inverse temperature.
+
+        Returns:
+            Two flat gradients, of L_CLIP and of L_CMA, each of 2 * B / world_size * D numbers.
+        """
+        leaves = [features.detach().float().requires_grad_() for features in (image_features, text_features)]
+        scale = logit_scale.detach()
+        clip = super().forward(*leaves, scale)
+        terms = self.alignment_terms(*leaves, scale)
+        cma = sum((self.weights[name] * term for name, term in terms.items()), start=0 * (leaves[0] + leaves[1]).sum())
+        flat = [torch.cat([g.flatten() for g in torch.autograd.grad(loss, leaves)]) for loss in (clip, cma)]
+        return flat[0], flat[1]
+
+    def _gather(self, image_features: Tensor, text_features: Tensor) -> tuple[Tensor, Tensor]:
+        if self.world_size == 1:
+            return image_features, text_features
+        return gather_features(
+            image_features, text_features, False, self.gather_with_grad, self.rank, self.world_size, self.use_horovod
+        )
+
+
+def check_alpha(alpha: float) -> float:
+    """Return alpha as a float if it is a number from 0 to 1.
+
+    Raises:
+        ValueError: naming the value otherwise.
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be a number from 0 (plain CLIP) to 1 (alignment only), got {alpha!r}")
+    return float(alpha)
+
+
+def reweighted_contrast(
+    x: Tensor, y: Tensor, logit_scale: Tensor, hardness: float = 1.0, false_negative_rate: float = 0.0
+) -> Tensor:
+    """Contrast each embedding's positive with the negatives of both modalities, hard ones weighing more.
+
+    For the anchor x_i: ``-log(p / (p + sum_j w_j n_j))`` with p = exp(s x_i.y_i), n = exp(s x_i.z_j), z_j every text
+    and image but its own, w_j proportional to exp(hardness * x_i.z_j) with mean 1 and constant in the backward pass;
+    likewise for the anchor y_i.
+
+    Args:
+        x: (B, D) image embeddings, rows of unit length.
+        y: (B, D) text embeddings, rows of unit length.
+        logit_scale: scalar s.
+        hardness: beta >= 0.
+        false_negative_rate: tau in [0, 1): takes tau * (number of negatives) * p off the weighted sum and divides by 1
+            - tau.
+
+    Returns:
+        A scalar, the mean over the 2 B anchors; 0 for a batch of one pair.
+
+    Source: arXiv 2604.00279 [digest: negative-sample re-weighting]; the formula [ours] after Robinson et al., arXiv
+        2010.04592, eq. 3-4.
+    """
+    if len(x) < 2:
+        return x.sum() * 0
+    return (
+        _anchored_contrast(x, y, logit_scale, hardness, false_negative_rate)
+        + _anchored_contrast(y, x, logit_scale, hardness, false_negative_rate)
+    ) / 2
+
+
+def _anchored_contrast(
+    anchor: Tensor, other: Tensor, scale: Tensor, hardness: float, false_negative_rate: float
+) -> Tensor:
+    count = len(anchor)
+    own = torch.eye(count, dtype=torch.bool, device=anchor.device).repeat(1, 2)
+    cosine = anchor @ torch.cat([other, anchor]).T
+    positive = scale * cosine.diagonal()
+    log_weight = (hardness * cosine.detach()).masked_fill(own, -torch.inf).log_softmax(dim=1) + math.log(2 * count - 2)
+    negative = torch.logsumexp((scale * cosine + log_weight).masked_fill(own, -torch.inf), dim=1)
+    if false_negative_rate > 0:
+        negative = _corrected(negative, positive, 2 * count - 2, false_negative_rate, scale)
+    return (torch.logaddexp(positive, negative) - positive).mean()
+
+
+def _corrected(negative: Tensor, positive: Tensor, count: int, rate: float, scale: Tensor) -> Tensor:
+    """Take the expected false negatives off a log-sum of negatives, down to its least value ``count * exp(-s)``."""
+    top = torch.maximum(negative, positive).detach()
+    left = ((negative - top).exp() - rate * count * (positive - top).exp()) / (1 - rate)
+    return torch.maximum(left.clamp_min(1e-30).log() + top, math.log(count) - scale)
+
+
+def geometry_mismatch(x: Tensor, y: Tensor) -> Tensor:
+    """Compare the two intra-modal similarity matrices: mean squared difference off the diagonal.
+
+    Args:
+        x: (B, D) image embeddings, rows of unit length.
+        y: (B, D) text embeddings, rows of unit length.
+
+    Returns:
+        A scalar in [0, 4]; 0 for a batch of one pair.
+
+    Source: arXiv 2604.00279 [digest: intra-modal geometry matching]; the formula [ours] after CyCLIP, arXiv 2205.14459.
+    """
+    count = len(x)
+    return (x @ x.T - y @ y.T).fill_diagonal_(0).square().sum() / max(count * (count - 1), 1)
+
+
+def centroid_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Measure the squared centroid gap: ``||mean x - mean y||^2``, a scalar. Args as in `geometry_mismatch`. [ours]"""
+    return (x.mean(0) - y.mean(0)).square().sum()
+
+
+def paired_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Measure the squared raw gap: mean of ``||x_i - y_i||^2``, a scalar. Args as in `geometry_mismatch`. [ours]"""
+    return F.mse_loss(x, y, reduction="none").sum(1).mean()

@@ -1,0 +1,82 @@
+"""What the notebooks need around the library: a check of their parameters, and a comparison with the published records."""
+
+import ast
+import os
+from pathlib import Path
+
+import pandas as pd
+from IPython import get_ipython
+
+from tpccma.loss import check_alpha
+from tpccma.plots import use_style
+from tpccma.profiles import load_profile
+from tpccma.results import load_records
+from tpccma.train import check_seed
+
+CHECKS = {"alpha": check_alpha, "seed": check_seed, "profile": load_profile}
+
+
+def start_chapter(**parameters) -> None:
+    """Check a notebook's parameters before any work, go to the project's root and set the style of figures.
+
+    The first cell after the one tagged ``parameters`` calls it with every parameter of that cell, by name. So papermill, which runs in
+    the root, and Jupyter, which runs in notebooks/, find the same files.
+
+    Args:
+        **parameters: name and value of every parameter the notebook has; alpha, seed and profile are checked for their range.
+
+    Raises:
+        ValueError: naming the parameter, its value and what is possible; also for a parameter that papermill was given but the notebook
+            does not have.
+    """
+    for name in _injected():
+        if name not in parameters:
+            raise ValueError(f"unknown parameter {name!r}: this notebook has {', '.join(parameters)}")
+    for name, value in parameters.items():
+        if name in CHECKS:
+            CHECKS[name](value)
+    root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "_toc.yml").is_file()), Path.cwd())
+    os.chdir(root.parent if root.name == "book" else root)
+    use_style()
+
+
+def _injected() -> list[str]:
+    """List the names that papermill's cell of injected parameters assigns."""
+    shell = get_ipython()
+    cells = [cell for cell in (shell.user_ns["In"] if shell else []) if cell.startswith("# Parameters\n")]
+    return [
+        target.id
+        for cell in cells
+        for node in ast.parse(cell).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+    ]
+
+
+def compare_with_published(record: dict, tolerances: dict[str, float], results_dir: str | Path = "results") -> pd.DataFrame:
+    """Set a run's figures against the published runs of the same profile, method and alpha.
+
+    Args:
+        record: of the run, from `tpccma.results.record_run`. Where it is itself what is published, it is not compared with itself.
+        tolerances: measure to how far it may lie outside the range of the published seeds. Training repeats exactly on one kind of
+            processor and drifts by rounding on another.
+        results_dir: where the published records lie.
+
+    Returns:
+        One row a measure: the range of the published seeds, and the verdict "as published", "differs: <value>" or "not published".
+    """
+    published = [
+        other["metrics"]
+        for other in load_records(results_dir)
+        if all(other[key] == record[key] for key in ("profile", "method", "alpha")) and other != record
+    ]
+    rows = [(name, *_judge(record["metrics"][name], [other[name] for other in published], tolerances[name])) for name in tolerances]
+    return pd.DataFrame(rows, columns=["measure", f"published seeds: {len(published)}", "this run"]).set_index("measure")
+
+
+def _judge(value: float, published: list[float], tolerance: float) -> tuple[str, str]:
+    if not published:
+        return "", "not published"
+    low, high = min(published), max(published)
+    verdict = "as published" if low - tolerance <= value <= high + tolerance else f"differs: {value:.3f}"
+    return f"{low:.3f} to {high:.3f}", verdict

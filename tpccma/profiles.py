@@ -1,0 +1,178 @@
+"""Profiles: one validated YAML file says the data, model, training, loss, curriculum and evaluation of a run.
+
+>>> load_profile("demo").fine_tune.epochs
+2
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tpccma.curriculum import ThreePhaseCurriculum
+from tpccma.evaluate.captioning import DecoderConfig
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DemoData(_Part):
+    """The rendered scene world: sizes of its splits in pictures; the base model is trained on base_pairs, fine-tuning on train_pairs."""
+
+    kind: Literal["demo"] = "demo"
+    base_pairs: Count = 96_000
+    train_pairs: Count = 24_000
+    val_pairs: Count = 1_000
+    test_pairs: Count = 1_000
+    seed: int = 0
+
+
+class FashionData(_Part):
+    """Kaggle's Fashion Product Images: where they lie and how they are split."""
+
+    kind: Literal["fashion"]
+    data_dir: Path | None = None
+    cache_dir: Path = Path("runs/cache")
+    min_class_items: Count = 100
+    test_items: Count = 1_500
+    val_items: Count = 700
+    seed: int = 0
+
+
+class OpenClipModel(_Part):
+    """A two-tower model that open_clip knows by name, and the weights to start from."""
+
+    kind: Literal["open_clip"]
+    name: str
+    pretrained: str
+
+
+class HeadsModel(_Part):
+    """Two trainable heads on frozen features."""
+
+    kind: Literal["heads"]
+    image_width: Count
+    text_width: Count
+    hidden_width: Count
+    embed_dim: Count
+
+
+class Training(_Part):
+    """One training: AdamW with linear warm-up and cosine decay to 0."""
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: NotNegative = 0.1
+    beta2: Share = 0.98
+    warmup: Share = 0.1
+    clip_norm: Positive = 1.0
+    learn_logit_scale: bool = True
+    max_logit_scale: Positive = 100.0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    checkpoint_steps: Count = 100
+
+
+class Loss(_Part):
+    """The arguments of `tpccma.loss.CMALoss` but alpha."""
+
+    reweighted_weight: NotNegative = 1.0
+    geometry_weight: NotNegative = 10.0
+    centroid_weight: NotNegative = 1.0
+    paired_weight: NotNegative = 10.0
+    hardness: NotNegative = 1.0
+    false_negative_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Curriculum(_Part):
+    """The arguments of `tpccma.curriculum.ThreePhaseCurriculum` but alpha_target and total_steps."""
+
+    anchor: Share = 0.15
+    ramp_end: Share = 0.6
+    deadline: Share = 0.8
+    rho: Positive = 2.0
+    slow_rate: Share = 0.5
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Curriculum":
+        ThreePhaseCurriculum(0.0, 1, **self.model_dump())
+        return self
+
+
+class Evaluation(_Part):
+    """How much evaluation is done."""
+
+    kmeans_restarts: Count = 10
+    bootstrap_resamples: Count = 1_000
+    decoder: DecoderConfig = DecoderConfig()
+
+
+class Profile(_Part):
+    """Everything that decides a run, but method, alpha and seed."""
+
+    name: str
+    data: Annotated[DemoData | FashionData, Field(discriminator="kind")]
+    model: Annotated[OpenClipModel | HeadsModel, Field(discriminator="kind")]
+    base: Training
+    fine_tune: Training
+    loss: Loss = Loss()
+    curriculum: Curriculum = Curriculum()
+    evaluation: Evaluation = Evaluation()
+
+
+def profile_names() -> list[str]:
+    """List the profiles that ship with the package."""
+    return sorted(
+        path.name.removesuffix(".yaml")
+        for path in resources.files("tpccma.configs").iterdir()
+        if path.name.endswith(".yaml")
+    )
+
+
+def load_profile(name: "str | Path | Profile" = "demo", **changes) -> Profile:
+    """Load a profile and check every value of it.
+
+    Args:
+        name: a shipped profile's name, the path of a YAML file, or a `Profile` to change.
+        **changes: values that replace the profile's, by dotted name with ``__`` for the dot, such as
+            ``fine_tune__epochs=1``.
+
+    Returns:
+        The `Profile`.
+
+    Raises:
+        ValueError: if there is no such profile or a value is unknown or out of range; the message names it.
+    """
+    values = name.model_dump() if isinstance(name, Profile) else yaml.safe_load(_find(name).read_text())
+    for dotted, value in changes.items():
+        *parents, leaf = dotted.split("__")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{dotted.replace('__', '.')} is unknown: {parent} is {place!r} and has no parts")
+        place[leaf] = value
+    try:
+        return Profile.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        raise ValueError(f"profile {getattr(name, 'name', name)}: {problems}") from None
+
+
+def _find(name: str | Path):
+    shipped = resources.files("tpccma.configs") / f"{name}.yaml"
+    if shipped.is_file():
+        return shipped
+    if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
+        return Path(name)
+    raise ValueError(
+        f"unknown profile {str(name)!r}: give one of {', '.join(profile_names())}, or the path of a .yaml file"
+    )

@@ -1,0 +1,220 @@
+"""The record of a run: one JSON file each, and one CSV built from all of them.
+
+``python -m tpccma.results`` rebuilds results/results.csv from results/<profile>/*.json.
+"""
+
+import json
+import math
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from tpccma.data import Corpus
+from tpccma.evaluate import evaluate
+from tpccma.train import Run
+
+KEYS = ("profile", "method", "alpha", "seed")
+SCHEMA = (
+    *KEYS,
+    "raw_gap",
+    "centroid_gap",
+    "distribution_gap",
+    "linear_separability",
+    "modality_mixing",
+    "effective_rank_image",
+    "effective_rank_text",
+    "zeroshot_top1",
+    "i2t_recall_at_1",
+    "i2t_recall_at_5",
+    "t2i_recall_at_1",
+    "t2i_recall_at_5",
+    "clustering_ari",
+    "clustering_nmi",
+    "cider",
+    "cider_memory",
+    "bleu4",
+    "meteor",
+    "rouge_l",
+    "wall_seconds",
+)
+PACKAGES = ("torch", "open_clip_torch", "accelerate", "scikit-learn", "pycocoevalcap", "numpy", "tpccma")
+
+
+def record_run(run: Run, corpus: Corpus | None = None, results_dir: str | Path = "results") -> dict:
+    """Evaluate a run, or load what an earlier call has measured, and see to it that there is a published record.
+
+    The record goes to ``record.json`` in the run's folder, and to ``<results_dir>`` where no run of the same
+    fingerprint is recorded yet.
+
+    Args:
+        run: a finished run.
+        corpus: the profile's data, where the caller has it loaded already.
+        results_dir: where the published records lie.
+
+    Returns:
+        The record, see `make_record`.
+    """
+    own = run.folder / "record.json"
+    settings = run.profile.model_dump(mode="json")["evaluation"]
+    if own.is_file() and _read(own).get("evaluation") == settings:
+        record = _read(own)
+    else:
+        record = make_record(run, evaluate(run, corpus)) | {"evaluation": settings}
+        own.parent.mkdir(parents=True, exist_ok=True)
+        _write(own, json.dumps(record, indent=1) + "\n")
+    save_record(record, results_dir)
+    return record
+
+
+def make_record(run: Run, metrics: dict[str, float]) -> dict:
+    """Put together all there is to say of a run.
+
+    Args:
+        run: a finished run.
+        metrics: what `tpccma.evaluate` returned.
+
+    Returns:
+        A dictionary that JSON can hold: the keys of the run, its fingerprint, versions, git revision, hardware, wall
+        seconds and samples a second of its training, and the metrics.
+
+    Raises:
+        ValueError: if a metric is not finite; the message names it.
+    """
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{run.name}: metric {name} is {value!r}; the run is not recorded")
+    return {
+        "profile": run.profile.name,
+        "method": run.method,
+        "alpha": run.alpha,
+        "seed": run.seed,
+        "fingerprint": run.fingerprint,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "git_revision": _git_revision(),
+        "hardware": {"machine": platform.machine(), "threads": torch.get_num_threads(), "device": _device()},
+        "wall_seconds": round(run.wall_seconds, 1),
+        "samples_per_second": round(run.samples_per_second, 1),
+        "metrics": {name: round(float(value), 6) for name, value in metrics.items()},
+    }
+
+
+def save_record(record: dict, results_dir: str | Path = "results") -> Path:
+    """Write a record to ``<results_dir>/<profile>/<method>-a<alpha>-s<seed>.json`` and rebuild the CSV.
+
+    A record that is there already and has the same fingerprint is left alone: the run repeats it.
+
+    Args:
+        record: from `make_record`.
+        results_dir: where the records lie.
+
+    Returns:
+        The path of the JSON file.
+    """
+    path = record_path(record["profile"], record["method"], record["alpha"], record["seed"], results_dir)
+    if not path.is_file() or _read(path)["fingerprint"] != record["fingerprint"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, json.dumps(record, indent=1) + "\n")
+        build_csv(results_dir)
+    return path
+
+
+def record_path(profile: str, method: str, alpha: float, seed: int, results_dir: str | Path = "results") -> Path:
+    """Say where the record of a run lies."""
+    return Path(results_dir) / profile / f"{method}-a{alpha:g}-s{seed}.json"
+
+
+def load_records(results_dir: str | Path = "results") -> list[dict]:
+    """Read all records, sorted by profile, method, alpha and seed.
+
+    Raises:
+        ValueError: if a file is not a record; the message names it.
+    """
+    records = [_read(path) for path in Path(results_dir).glob("*/*.json")]
+    return sorted(records, key=lambda record: tuple(record[key] for key in KEYS))
+
+
+def build_csv(results_dir: str | Path = "results") -> Path:
+    """Build ``results.csv``, one row a run: the columns of `SCHEMA`, then every other metric by name."""
+    rows = [
+        {**{key: record[key] for key in (*KEYS, "wall_seconds")}, **record["metrics"]}
+        for record in load_records(results_dir)
+    ]
+    table = pd.DataFrame(rows)
+    table = table.reindex(columns=[*SCHEMA, *sorted(set(table.columns) - set(SCHEMA))])
+    path = Path(results_dir) / "results.csv"
+    _write(path, table.to_csv(index=False))
+    return path
+
+
+def load_results(results_dir: str | Path = "results", profile: str | None = None) -> pd.DataFrame:
+    """Read the CSV, all of it or one profile's rows.
+
+    Args:
+        results_dir: where ``results.csv`` lies.
+        profile: keep this profile only.
+
+    Returns:
+        One row a run.
+
+    Raises:
+        FileNotFoundError: if there is no CSV.
+        ValueError: if the profile has no row.
+    """
+    path = Path(results_dir) / "results.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}: run `python -m tpccma.results` where the folder of records is")
+    table = pd.read_csv(path)
+    if profile is not None:
+        table = table[table.profile == profile].reset_index(drop=True)
+        if table.empty:
+            raise ValueError(f"{path} has no run of profile {profile!r}")
+    return table
+
+
+def _read(path: Path) -> dict:
+    try:
+        record = dict(json.loads(path.read_text()))
+        missing = [key for key in (*KEYS, "fingerprint", "wall_seconds", "metrics") if key not in record]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a record: {error}; remove it and run again") from None
+    if missing:
+        raise ValueError(f"{path} is not a record: it lacks {', '.join(missing)}; remove it and run again")
+    return record
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _git_revision() -> str | None:
+    try:
+        folder = Path(__file__).parent
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _device() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_name()
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.is_file()
+        else []
+    )
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    print(build_csv())
