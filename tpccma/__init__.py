@@ -2,6 +2,14 @@
 
 from tpccma.evaluate import evaluate
 from tpccma.profiles import load_profile
-from tpccma.train import Run, base_run, fine_tune
 
 __all__ = ["Run", "base_run", "evaluate", "fine_tune", "load_profile"]
+
+
+def __getattr__(name: str):
+    """Import the trainer when it is first asked for, so that ``python -m tpccma.train`` runs it once."""
+    if name in ("Run", "base_run", "fine_tune"):
+        from tpccma import train
+
+        return getattr(train, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,7 +24,8 @@ class MeanCentering:
         image_mean: (D,) mean image embedding of the training data.
         text_mean: (D,) mean text embedding of the training data.
 
-    Source: named as a baseline in arXiv 2604.00279 [digest]; the shift between the means is from Liang et al., arXiv 2203.02053.
+    Source: named as a baseline in arXiv 2604.00279 [digest]; the shift between the means is from Liang et al., arXiv
+        2203.02053.
     """
 
     encoder: "Encoder"

@@ -143,9 +143,8 @@ def prepare(images: Tensor) -> Tensor:
     """Scale (N, 3, H, W) uint8 pixels to float32 in -1..1; float features pass through."""
     if images.is_floating_point():
         return images
-    return (images.float() / 127.5 - 1).contiguous(
-        memory_format=torch.channels_last
-    )  # convolves 1.4 times as fast on a CPU
+    # channels last convolves 1.4 times as fast on a CPU
+    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def build_model(profile: Profile, seed: int = 0) -> Encoder:
@@ -205,13 +204,13 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
         FileNotFoundError: if there is no such file.
         ValueError: if the file was made by another architecture, does not fit, or is a pickle that carries code.
     """
-    encoder = build_model(profile)
     metadata = read_metadata(path)
     made_by = metadata.get("architecture")
     if made_by and _shape(json.loads(made_by)) != _shape(profile.model.model_dump()):
         raise ValueError(
             f"{path} was made by {made_by}, but profile {profile.name!r} asks for {profile.model.model_dump_json()}"
         )
+    encoder = build_model(profile)
     if "tokenizer" in metadata:
         encoder.tokenizer = WordTokenizer(**json.loads(metadata["tokenizer"]))
     try:

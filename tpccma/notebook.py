@@ -1,4 +1,4 @@
-"""What the notebooks need around the library: a check of their parameters, and a comparison with the published records."""
+"""What the notebooks need around the library: a check of parameters, a comparison with the published records."""
 
 import ast
 import os
@@ -19,15 +19,16 @@ CHECKS = {"alpha": check_alpha, "seed": check_seed, "profile": load_profile}
 def start_chapter(**parameters) -> None:
     """Check a notebook's parameters before any work, go to the project's root and set the style of figures.
 
-    The first cell after the one tagged ``parameters`` calls it with every parameter of that cell, by name. So papermill, which runs in
-    the root, and Jupyter, which runs in notebooks/, find the same files.
+    The first cell after the one tagged ``parameters`` calls it with every parameter of that cell, by name. So
+    papermill, which runs in the root, and Jupyter, which runs in notebooks/, find the same files.
 
     Args:
-        **parameters: name and value of every parameter the notebook has; alpha, seed and profile are checked for their range.
+        **parameters: name and value of every parameter the notebook has; alpha, seed and profile are checked for their
+            range.
 
     Raises:
-        ValueError: naming the parameter, its value and what is possible; also for a parameter that papermill was given but the notebook
-            does not have.
+        ValueError: naming the parameter, its value and what is possible; also for a parameter that papermill was given
+            but the notebook does not have.
     """
     for name in _injected():
         if name not in parameters:
@@ -53,25 +54,33 @@ def _injected() -> list[str]:
     ]
 
 
-def compare_with_published(record: dict, tolerances: dict[str, float], results_dir: str | Path = "results") -> pd.DataFrame:
+def compare_with_published(
+    record: dict, tolerances: dict[str, float], results_dir: str | Path = "results"
+) -> pd.DataFrame:
     """Set a run's figures against the published runs of the same profile, method and alpha.
 
     Args:
-        record: of the run, from `tpccma.results.record_run`. Where it is itself what is published, it is not compared with itself.
-        tolerances: measure to how far it may lie outside the range of the published seeds. Training repeats exactly on one kind of
-            processor and drifts by rounding on another.
+        record: of the run, from `tpccma.results.record_run`. Where it is itself what is published, it is not compared
+            with itself.
+        tolerances: measure to how far it may lie outside the range of the published seeds. Training repeats exactly on
+            one kind of processor and drifts by rounding on another.
         results_dir: where the published records lie.
 
     Returns:
-        One row a measure: the range of the published seeds, and the verdict "as published", "differs: <value>" or "not published".
+        One row a measure: the range of the published seeds, and the verdict "as published", "differs: <value>" or "not
+        published".
     """
     published = [
         other["metrics"]
         for other in load_records(results_dir)
         if all(other[key] == record[key] for key in ("profile", "method", "alpha")) and other != record
     ]
-    rows = [(name, *_judge(record["metrics"][name], [other[name] for other in published], tolerances[name])) for name in tolerances]
-    return pd.DataFrame(rows, columns=["measure", f"published seeds: {len(published)}", "this run"]).set_index("measure")
+    rows = [
+        (name, *_judge(record["metrics"][name], [other[name] for other in published], tolerance))
+        for name, tolerance in tolerances.items()
+    ]
+    columns = ["measure", f"published seeds: {len(published)}", "this run"]
+    return pd.DataFrame(rows, columns=columns).set_index("measure")
 
 
 def _judge(value: float, published: list[float], tolerance: float) -> tuple[str, str]:

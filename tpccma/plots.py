@@ -38,31 +38,41 @@ def use_style() -> None:
 
 
 def plot_clouds(clouds: dict[str, tuple[Tensor, Tensor]], pairs_drawn: int = 25) -> Figure:
-    """Draw images and texts in the plane of their two largest principal components, with their centroids and some pairs.
+    """Draw images and texts in a plane that shows the gap, with their centroids and some pairs.
+
+    Up is the direction from the first panel's image centroid to its text centroid; right is the largest principal
+    component of what is left. All panels share these axes, so they can be compared.
 
     Args:
-        clouds: title to (images, texts), each (N, D). All panels share the axes of the first, so they can be compared.
+        clouds: title to (images, texts), each (N, D).
         pairs_drawn: pairs joined by a line.
 
     Returns:
         One panel a title.
     """
-    first = np.concatenate([np.asarray(part) for part in next(iter(clouds.values()))])
-    plane = PCA(2, random_state=0).fit(first)
+    axes = _gap_plane(*(np.asarray(part) for part in next(iter(clouds.values()))))
     figure, panels = plt.subplots(
-        1, len(clouds), figsize=(5.2 * len(clouds), 4.4), sharex=True, sharey=True, squeeze=False
+        1, len(clouds), figsize=(5.2 * len(clouds), 4.0), sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
     for ax, (title, (images, texts)) in zip(panels[0], clouds.items(), strict=True):
-        x, y = plane.transform(np.asarray(images)), plane.transform(np.asarray(texts))
+        x, y = np.asarray(images) @ axes, np.asarray(texts) @ axes
         ax.plot(*np.stack([x[:pairs_drawn], y[:pairs_drawn]]).transpose(2, 0, 1), color="0.6", linewidth=0.6, zorder=1)
         _scatter_modalities(ax, x, y)
         for points, colour, marker in ((x, IMAGE, "o"), (y, TEXT, "^")):
-            ax.scatter(*points.mean(0), s=170, color=colour, marker=marker, edgecolor="black", linewidth=1.5, zorder=4)
-        ax.set(title=title, xlabel="1st principal component", aspect="equal")
-    panels[0, 0].set_ylabel("2nd principal component")
-    panels[0, 0].legend(loc="best", framealpha=0.9)
-    figure.tight_layout()
+            ax.scatter(*points.mean(0), s=150, color=colour, marker=marker, edgecolor="black", linewidth=1.5, zorder=4)
+        ax.set(title=title, xlabel="largest principal component of the rest")
+    panels[0, 0].set_ylabel("from image centroid\nto text centroid")
+    panels[0, 0].legend(loc="center left", framealpha=0.9)
     return figure
+
+
+def _gap_plane(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Return two orthonormal directions (D, 2): the rest's largest principal component, and between the centroids."""
+    up = texts.mean(0) - images.mean(0)
+    up = up / np.linalg.norm(up)
+    rest = np.concatenate([part - part.mean(0) for part in (images, texts)])
+    right = PCA(1, random_state=0).fit(rest - np.outer(rest @ up, up)).components_[0]
+    return np.stack([right, up], axis=1)
 
 
 def _scatter_modalities(ax: Axes, images: np.ndarray, texts: np.ndarray) -> None:
@@ -76,13 +86,13 @@ def plot_gap_split(gaps: pd.DataFrame) -> Figure:
     """Draw the squared raw gap as a bar of two parts, the squared centroid and distribution gaps.
 
     Args:
-        gaps: one row a model, indexed by its name, with raw_gap, centroid_gap and distribution_gap, and where there are any the bounds
-            raw_gap_low and raw_gap_high of a 95 % interval.
+        gaps: one row a model, indexed by its name, with raw_gap, centroid_gap and distribution_gap, and where there
+            are any the bounds raw_gap_low and raw_gap_high of a 95 % interval.
 
     Returns:
         One bar a model, from top to bottom; the interval of the raw gap as a whisker.
     """
-    figure, ax = plt.subplots(figsize=(7.5, 1.0 + 0.55 * len(gaps)))
+    figure, ax = plt.subplots(figsize=(8.0, 1.7 + 0.5 * len(gaps)), layout="constrained")
     rows = np.arange(len(gaps))
     centroid, distribution = gaps.centroid_gap**2, gaps.distribution_gap**2
     ax.barh(rows, centroid, color=NEUTRAL, label="centroid gap²", height=0.6)
@@ -124,8 +134,7 @@ def plot_gap_split(gaps: pd.DataFrame) -> Figure:
     ax.set_xlim(0, 1.55 * float((gaps.raw_gap**2).max()))
     ax.invert_yaxis()
     ax.grid(axis="y", visible=False)
-    ax.legend(loc="lower right")
-    figure.tight_layout()
+    figure.legend(loc="outside lower center", ncol=2, frameon=False)
     return figure
 
 
@@ -138,21 +147,24 @@ def plot_training(steps: pd.DataFrame) -> Figure:
     Returns:
         Four panels over the steps, the three phases shaded.
     """
-    figure, panels = plt.subplots(2, 2, figsize=(10.5, 6.4), sharex=True)
+    figure, panels = plt.subplots(2, 2, figsize=(10.5, 6.4), sharex=True, layout="constrained")
     (dial, norms), (angle, terms) = panels
     dial.plot(steps.step, steps.alpha, color="black")
-    dial.set(title="The dial", ylabel="alpha", ylim=(-0.03, max(0.1, 1.15 * steps.alpha.max())))
+    dial.set(title="The dial", ylabel="alpha", ylim=(-0.03, max(0.1, 1.2 * steps.alpha.max())))
     _plot_smoothed(norms, steps, {"clip_norm": "‖g_clip‖", "cma_norm": "‖g_cma‖"})
-    norms.set(title="Gradients at the embeddings", ylabel="norm", yscale="log")
+    norms.set(title="Gradients at the embeddings", ylabel="norm")
+    norms.set_ylim(0)
     _plot_smoothed(angle, steps, {"cosine": "cos(g_clip, g_cma)"})
     angle.axhline(0, color="black", linewidth=0.8)
     angle.set(title="Do the two losses agree?", ylabel="cosine (−1 to 1)", xlabel="step")
     losses = [column for column in steps if column.endswith("_loss") and steps[column].notna().any()]
     _plot_smoothed(terms, steps, {name: name.removesuffix("_loss") for name in losses})
-    terms.set(title="Terms of the loss, weighted", ylabel="nats, or squared distance", xlabel="step", yscale="symlog")
+    terms.set(title="Terms of the loss, weighted", ylabel="nats, or squared distance", xlabel="step")
+    terms.set_ylim(top=1.4 * terms.get_ylim()[1])
+    terms.legend(loc="upper right", ncol=3, fontsize=8)
     for ax in panels.flat:
         _shade_phases(ax, steps)
-    figure.tight_layout()
+    _name_phases(dial, steps)
     return figure
 
 
@@ -167,16 +179,11 @@ def _plot_smoothed(ax: Axes, steps: pd.DataFrame, columns: dict[str, str], windo
 def _shade_phases(ax: Axes, steps: pd.DataFrame) -> None:
     for phase, part in steps.groupby("phase", sort=False):
         ax.axvspan(part.step.min() - 0.5, part.step.max() + 0.5, color=PHASE_SHADES[phase], zorder=0, linewidth=0)
-        middle = part.step.mean()
-        ax.annotate(
-            phase,
-            (middle, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, -11),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
+
+
+def _name_phases(ax: Axes, steps: pd.DataFrame) -> None:
+    for phase, step in steps.groupby("phase", sort=False).step.mean().items():
+        ax.annotate(phase, (step, 0.93), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
 
 
 def plot_tasks(table: pd.DataFrame, labels: dict[str, str] = TASK_LABELS) -> Figure:
@@ -189,7 +196,7 @@ def plot_tasks(table: pd.DataFrame, labels: dict[str, str] = TASK_LABELS) -> Fig
     Returns:
         One panel a task.
     """
-    figure, panels = plt.subplots(2, 3, figsize=(10.5, 6.6))
+    figure, panels = plt.subplots(2, 3, figsize=(10.5, 6.6), layout="constrained")
     for ax, (column, label) in zip(panels.flat, labels.items(), strict=True):
         sns.barplot(
             table,
@@ -217,7 +224,6 @@ def plot_tasks(table: pd.DataFrame, labels: dict[str, str] = TASK_LABELS) -> Fig
             )
         *title, unit = label.split("\n")
         ax.set(title=" ".join(title), ylabel=unit, xlabel="", ylim=(0, 1.15 * table[column].max()))
-    figure.tight_layout()
     return figure
 
 
@@ -234,7 +240,7 @@ def plot_scenes(images: Tensor, captions: dict[str, list[str]], columns: int = 4
     """
     rows = -(-len(images) // columns)
     figure, panels = plt.subplots(
-        rows, columns, figsize=(2.9 * columns, (1.9 + 0.62 * len(captions)) * rows), squeeze=False
+        rows, columns, figsize=(2.9 * columns, (2.0 + 0.55 * len(captions)) * rows), squeeze=False, layout="constrained"
     )
     for ax in panels.flat:
         ax.axis("off")
@@ -242,7 +248,6 @@ def plot_scenes(images: Tensor, captions: dict[str, list[str]], columns: int = 4
         ax.imshow(images[i].permute(1, 2, 0).numpy())
         lines = ["\n".join(textwrap.wrap(f"{name}: {said[i]}", 34)) for name, said in captions.items()]
         ax.text(0.5, -0.05, "\n".join(lines), transform=ax.transAxes, ha="center", va="top", fontsize=8.5)
-    figure.tight_layout()
     return figure
 
 
@@ -253,9 +258,12 @@ def plot_joint_clusters(models: dict[str, Tensor]) -> Figure:
         models: title to the (2 N,) assignments of `JointClustering`, images first.
 
     Returns:
-        One panel a model; a bar a cluster, ordered by its share of texts. Where the modalities stay apart, bars are of one shade.
+        One panel a model; a bar a cluster, ordered by its share of texts. Where the modalities stay apart, bars are of
+        one shade.
     """
-    figure, panels = plt.subplots(1, len(models), figsize=(5.2 * len(models), 3.4), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(models), figsize=(5.2 * len(models), 3.4), sharey=True, squeeze=False, layout="constrained"
+    )
     for ax, (title, assignments) in zip(panels[0], models.items(), strict=True):
         half = len(assignments) // 2
         images, texts = (
@@ -268,5 +276,4 @@ def plot_joint_clusters(models: dict[str, Tensor]) -> Figure:
         ax.set(title=title, xlabel="cluster, ordered by its share of texts", xticks=[])
     panels[0, 0].set_ylabel("members")
     panels[0, -1].legend(loc="upper right", framealpha=0.9)
-    figure.tight_layout()
     return figure

@@ -25,7 +25,7 @@ class _Part(BaseModel):
 
 
 class DemoData(_Part):
-    """The rendered scene world: sizes of its splits in pictures; the base model is trained on base_pairs, fine-tuning on train_pairs."""
+    """The rendered scene world: pictures for the base model, for fine-tuning (train), val and test."""
 
     kind: Literal["demo"] = "demo"
     base_pairs: Count = 96_000

@@ -158,7 +158,7 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
         profile: keep this profile only.
 
     Returns:
-        One row a run.
+        One row a run, and a column ``model`` that names it in figures: "alpha 0.5" for tpc-cma, else the method.
 
     Raises:
         FileNotFoundError: if there is no CSV.
@@ -168,6 +168,7 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: run `python -m tpccma.results` where the folder of records is")
     table = pd.read_csv(path)
+    table["model"] = table.method.where(table.method != "tpc-cma", "alpha " + table.alpha.map("{:g}".format))
     if profile is not None:
         table = table[table.profile == profile].reset_index(drop=True)
         if table.empty:
@@ -195,9 +196,8 @@ def _write(path: Path, text: str) -> None:
 def _git_revision() -> str | None:
     try:
         folder = Path(__file__).parent
-        return subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -125,7 +125,7 @@ def fine_tune(
 def base_run(
     profile: str | Path | Profile = "demo", seed: int = 0, runs_dir: str | Path = "runs", corpus: Corpus | None = None
 ) -> Run:
-    """Load a profile's base model as a run of method "base"; heads have one base a seed, which is trained where it is missing.
+    """Load a profile's base model as a run of method "base"; heads have one a seed, trained where it is missing.
 
     Args as in `fine_tune`. Returns the `Run`; without steps where the weights were there before.
     """
@@ -170,7 +170,8 @@ def check_seed(seed: int) -> int:
 def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scratch: bool = False) -> str:
     """Name all that decides a training, paths on this machine excepted, in eight hexadecimal digits.
 
-    The base model counts by its recipe where the recipe is run here (heads, or from_scratch), else by the bytes of its weights.
+    The base model counts by its recipe where the recipe is run here (heads, or from_scratch), else by the bytes of its
+    weights.
     """
     by_recipe = from_scratch or profile.model.kind == "heads"
     parts = {"data", "model"} | ({"base"} if by_recipe else set())

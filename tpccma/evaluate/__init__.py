@@ -138,9 +138,9 @@ def caption_scores(
 ) -> dict[str, float]:
     """Caption the test pictures: all four scores raw-fed, CIDEr for each remedy and, as the upper bound, text-fed."""
     captioner = train_captioner(encoder, corpus, settings, seed)
-    references = corpus.test.captions
-    scores = {}
-    for suffix, features in (captioner.feeds(test.images) | {"_text": test.first_captions}).items():
-        scored = score_captions(references, captioner.decoder.generate(features))
-        scores |= scored if not suffix else {f"cider{suffix}": scored["cider"]}
+    said = {name: captioner.decoder.generate(fed) for name, fed in captioner.feeds(test.images).items()}
+    said["_text"] = captioner.decoder.generate(test.first_captions)
+    scores = score_captions(corpus.test.captions, said.pop(""))
+    for name, captions in said.items():
+        scores |= {f"cider{name}": score_captions(corpus.test.captions, captions, ["cider"])["cider"]}
     return scores

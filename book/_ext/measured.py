@@ -1,0 +1,96 @@
+"""Sphinx extension: numbers of results/results.csv in prose, and the table of claims computed from it.
+
+    {measured}`demo tpc-cma 0.5 zeroshot_top1`   mean over seeds, to two digits
+    {reduction}`demo tpc-cma 0.5 raw_gap`        mean over seeds of the per cent below the base, to whole per cent
+    {default}`demo loss.hardness`                a value of a profile
+
+    ```{claims-table}
+    ```
+
+A number that the results do not hold is an error, which stops a build whose warnings are errors.
+"""
+
+from functools import reduce
+from pathlib import Path
+
+import pandas as pd
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from tpccma.claims import claims_table, measured, reduced
+from tpccma.claims_report import summary_table
+from tpccma.profiles import load_profile
+from tpccma.results import load_results
+
+
+def read_results(env) -> pd.DataFrame:
+    """The results; the page is rendered again when they change."""
+    folder = Path(env.srcdir).resolve().parent / "results"
+    env.note_dependency(str(folder / "results.csv"))
+    return load_results(folder)
+
+
+class NumberRole(SphinxRole):
+    """A number looked up by the words of the role's text."""
+
+    form = "profile method alpha measure"
+
+    def number(self, words: list[str]) -> str:
+        profile, method, alpha, column = words
+        return f"{measured(read_results(self.env), profile, method, float(alpha), column):.2f}"
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        words = self.text.split()
+        try:
+            if len(words) != len(self.form.split()):
+                raise ValueError(f"{self.text!r} is not of the form {self.form!r}")
+            return [nodes.Text(self.number(words))], []
+        except (ValueError, FileNotFoundError, AttributeError) as error:
+            message = self.inliner.reporter.error(f"{self.name}: {error}", line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+
+
+class ReductionRole(NumberRole):
+    def number(self, words: list[str]) -> str:
+        profile, method, alpha, column = words
+        return f"{reduced(read_results(self.env), profile, method, float(alpha), column):.0f} %"
+
+
+class DefaultRole(NumberRole):
+    form = "profile dotted.name"
+
+    def number(self, words: list[str]) -> str:
+        value = reduce(getattr, words[1].split("."), load_profile(words[0]))
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class ClaimsTable(SphinxDirective):
+    """The short table of claims: a row a claim, a column a profile."""
+
+    def run(self) -> list[nodes.Node]:
+        try:
+            summary = summary_table(claims_table(read_results(self.env)))
+        except (ValueError, FileNotFoundError) as error:
+            raise self.error(f"claims-table: {error}") from None
+        lines = [["", *summary.columns], *([claim, *cells] for claim, *cells in summary.itertuples())]
+        return [table(lines)]
+
+
+def table(lines: list[list[str]]) -> nodes.table:
+    """A docutils table, its first line the header; a line break in a cell parts paragraphs."""
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in lines[0]), cols=len(lines[0]))
+    for part, members in ((nodes.thead(), lines[:1]), (nodes.tbody(), lines[1:])):
+        for line in members:
+            entries = [nodes.entry("", *(nodes.paragraph(text=text) for text in cell.split("\n"))) for cell in line]
+            part += nodes.row("", *entries)
+        group += part
+    return nodes.table("", group, classes=["colwidths-auto"])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_role("measured", NumberRole())
+    app.add_role("reduction", ReductionRole())
+    app.add_role("default", DefaultRole())
+    app.add_directive("claims-table", ClaimsTable)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
