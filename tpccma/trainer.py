@@ -1,0 +1,257 @@
+"""The training loop under `tpccma.fine_tune`: batches, optimiser, curriculum, checkpoints, and a log of every step.
+
+Legend: B batch size, N training pairs, K captions a picture.
+"""
+
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, skip_first_batches
+from accelerate.utils import set_seed
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from tpccma.curriculum import GradientReading, ThreePhaseCurriculum
+from tpccma.data import Corpus, Pairs
+from tpccma.loss import CMALoss
+from tpccma.models import Encoder, prepare
+from tpccma.profiles import Profile, Training
+
+LOG_COLUMNS = (
+    "step",
+    "phase",
+    "alpha",
+    "learning_rate",
+    "logit_scale",
+    "loss",
+    "contrastive_loss",
+    "reweighted_loss",
+    "geometry_loss",
+    "centroid_loss",
+    "paired_loss",
+    "clip_norm",
+    "cma_norm",
+    "cosine",
+    "seconds",
+    "samples_per_second",
+)
+
+
+class CaptionedPairs(Dataset):
+    """Pairs as the loader reads them: item ``i * K + k`` is picture i with its caption k.
+
+    Args:
+        pairs: N pictures with K captions each.
+        tokenizer: applied once to all captions.
+    """
+
+    def __init__(self, pairs: Pairs, tokenizer):
+        self.images = pairs.images
+        self.captions = len(pairs.captions[0])
+        self.tokens = tokenizer([caption for captions in pairs.captions for caption in captions])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, items: list[int]) -> tuple[Tensor, Tensor]:
+        """Return a batch: (B, 3, H, W) float32 pixels or (B, F) features, and (B, L) tokens or (B, F) features."""
+        items = torch.tensor(items)
+        return prepare(self.images[items // self.captions]), self.tokens[items]
+
+
+class EpochSampler(Sampler):
+    """Every picture once an epoch, in a new order and with one of its captions, both decided by seed and epoch.
+
+    Args:
+        pairs: N, number of pictures.
+        captions: K, captions a picture.
+        seed: of order and choice.
+    """
+
+    def __init__(self, pairs: int, captions: int, seed: int):
+        self.pairs, self.captions, self.seed, self.epoch = pairs, captions, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.pairs
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        order = torch.randperm(self.pairs, generator=generator)
+        choice = torch.randint(self.captions, (self.pairs,), generator=generator)
+        return iter((order * self.captions + choice).tolist())
+
+
+class Trainer:
+    """One training run: the model, its data, optimiser and curriculum, and the loop over them.
+
+    Args:
+        encoder: trained in place.
+        profile: names loss and curriculum.
+        training: epochs, batch size, optimiser.
+        alpha: alpha_target.
+        seed: of batch order and choice of captions.
+        folder: of ``steps.csv`` and ``checkpoint/``; a checkpoint found there is resumed.
+        corpus: whose train split is used.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        profile: Profile,
+        training: Training,
+        alpha: float,
+        seed: int,
+        folder: Path,
+        corpus: Corpus,
+    ):
+        self.training, self.folder = training, folder
+        self.accelerator = Accelerator(mixed_precision=training.precision)
+        set_seed(seed)
+        dataset = CaptionedPairs(corpus.train, encoder.tokenizer)
+        self.sampler = EpochSampler(len(dataset), dataset.captions, seed)
+        loader = DataLoader(
+            dataset, training.batch_size, sampler=self.sampler, drop_last=True, collate_fn=lambda batch: batch
+        )
+        encoder.model.logit_scale.requires_grad_(training.learn_logit_scale)
+        optimizer = torch.optim.AdamW(
+            parameter_groups(encoder.model, training.weight_decay), training.learning_rate, (0.9, training.beta2)
+        )
+        self.model, self.optimizer, self.loader = self.accelerator.prepare(encoder.model, optimizer, loader)
+        if len(self.loader) == 0:
+            raise ValueError(
+                f"{len(dataset)} training pairs do not fill one batch of {training.batch_size}; "
+                "lower the profile's batch_size"
+            )
+        self.total_steps = training.epochs * len(self.loader)
+        self.curriculum = ThreePhaseCurriculum(alpha, self.total_steps, **profile.curriculum.model_dump())
+        self.loss = CMALoss(
+            alpha,
+            **profile.loss.model_dump(),
+            gather_with_grad=True,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+        self.accelerator.register_for_checkpointing(self.curriculum)
+        self.step = 0
+
+    def run(self) -> None:
+        """Train to the last step, resuming the checkpoint in the folder if there is one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+        self.model.train()
+        with tqdm(total=self.total_steps, initial=self.step, desc=self.folder.name, unit="step", disable=None) as bar:
+            while self.step < self.total_steps:
+                epoch, done = divmod(self.step, len(self.loader))
+                self.sampler.set_epoch(epoch)
+                for images, tokens in skip_first_batches(self.loader, done):
+                    row = self._take_step(images, tokens)
+                    self._log(row)
+                    bar.update()
+                    bar.set_postfix({key: f"{row[key]:.3g}" for key in ("loss", "alpha", "samples_per_second")})
+                    if self.step % self.training.checkpoint_steps == 0 and self.step < self.total_steps:
+                        self._save()
+
+    def _take_step(self, images: Tensor, tokens: Tensor) -> dict:
+        began = time.perf_counter()
+        rate = self._set_learning_rate()
+        x, y, scale = self.model(images, tokens)[:3]
+        x, y = x.float(), y.float()
+        reading = self._read_gradients(x, y, scale)
+        self.loss.alpha = self.curriculum.update(self.step, reading) if reading else 0.0
+        losses = self.loss(x, y, scale, output_dict=True)
+        total = sum(losses.values())
+        if not math.isfinite(total.item()):
+            raise FloatingPointError(
+                f"loss is {total.item()} at step {self.step} of {self.folder.name}; lower learning_rate in the profile"
+            )
+        self.accelerator.backward(total)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._clamp_logit_scale()
+        row = {
+            "step": self.step,
+            "phase": self.curriculum.phase(self.step),
+            "alpha": self.loss.alpha,
+            "learning_rate": rate,
+            "logit_scale": scale.item(),
+            "loss": total.item(),
+            **{name: value.item() for name, value in losses.items()},
+            **(vars(reading) if reading else {}),
+        }
+        row["seconds"] = time.perf_counter() - began
+        row["samples_per_second"] = len(images) * self.accelerator.num_processes / row["seconds"]
+        self.step += 1
+        return row
+
+    def _read_gradients(self, x: Tensor, y: Tensor, scale: Tensor) -> GradientReading | None:
+        if self.curriculum.alpha_target == 0:
+            return None
+        g_clip, g_cma = self.loss.embedding_gradients(x, y, scale)
+        return GradientReading.of(*(self.accelerator.gather(g).flatten() for g in (g_clip, g_cma)))
+
+    def _set_learning_rate(self) -> float:
+        rate = self.training.learning_rate * warmup_cosine(self.step, self.total_steps, self.training.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _clamp_logit_scale(self) -> None:
+        with torch.no_grad():
+            self.accelerator.unwrap_model(self.model).logit_scale.clamp_(0, math.log(self.training.max_logit_scale))
+
+    def _log(self, row: dict) -> None:
+        if self.accelerator.is_main_process:
+            columns = [*LOG_COLUMNS]
+            with (self.folder / "steps.csv").open("a") as file:
+                if file.tell() == 0:
+                    file.write(",".join(columns) + "\n")
+                file.write(",".join(str(row.get(column, "")) for column in columns) + "\n")
+
+    def _save(self) -> None:
+        partial, whole = self.folder / "checkpoint.partial", self.folder / "checkpoint"
+        self.accelerator.save_state(str(partial))
+        if self.accelerator.is_main_process:
+            (partial / "step.json").write_text(json.dumps({"step": self.step}))
+            old = self.folder / "checkpoint.old"  # moved aside, then removed: a kill leaves no half of a checkpoint
+            shutil.rmtree(old, ignore_errors=True)
+            if whole.is_dir():
+                whole.rename(old)
+            partial.rename(whole)
+            shutil.rmtree(old, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> None:
+        checkpoint, log = self.folder / "checkpoint", self.folder / "steps.csv"
+        if checkpoint.is_dir():
+            self.accelerator.load_state(str(checkpoint))
+            self.step = json.loads((checkpoint / "step.json").read_text())["step"]
+        if self.accelerator.is_main_process and log.is_file():
+            kept = log.read_text().splitlines()[: self.step + 1]
+            log.write_text("\n".join(kept) + "\n" if self.step else "")
+
+
+def warmup_cosine(step: int, total_steps: int, warmup: float) -> float:
+    """Return the learning rate's factor at a step: linear warm-up over a share of the steps, then cosine to 0."""
+    warmup_steps = max(1, round(warmup * total_steps))
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps))) / 2
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
+    """Split trainable parameters as open_clip does: no weight decay for gains, biases and the logit scale."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+    ]
