@@ -252,7 +252,7 @@ def _by_seed(results: pd.DataFrame, profile: str, method: str, alpha: float, col
 
 def main(arguments: list[str] | None = None) -> None:
     """Print the claims table, or write it into README.md and draw the figure beside it."""
-    from tpccma.claims_report import summary_table, write_readme
+    from tpccma.claims_report import plain_text, summary_table, write_readme
 
     parser = argparse.ArgumentParser(prog="python -m tpccma.claims", description=main.__doc__)
     parser.add_argument("--readme", action="store_true", help="write README.md's table and figure instead of printing")
@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.readme:
         write_readme(table)
     else:
-        print(summary_table(table).to_string())
+        print(plain_text(summary_table(table)))
 
 
 if __name__ == "__main__":

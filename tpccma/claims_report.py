@@ -108,6 +108,16 @@ def summary_table(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def plain_text(summary: pd.DataFrame) -> str:
+    """Write the short table for a terminal, a paragraph a claim."""
+    lines = []
+    for claim, (statement, figure, *cells) in zip(summary.index, summary.itertuples(index=False), strict=True):
+        lines.append(f"{claim}  {statement}: {figure}")
+        for profile, cell in zip(summary.columns[2:], cells, strict=True):
+            lines += [f"    {profile}", *(f"        {line}" for line in cell.splitlines())]
+    return "\n".join(lines)
+
+
 def markdown_table(summary: pd.DataFrame) -> str:
     """Write the short table in Markdown."""
     lines = [["", *summary.columns], ["---"] * (len(summary.columns) + 1)]

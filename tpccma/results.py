@@ -1,6 +1,6 @@
 """The record of a run: one JSON file each, and one CSV built from all of them.
 
-``python -m tpccma.results`` rebuilds results/results.csv from results/<profile>/*.json.
+``python -m tpccma.results`` rebuilds ``results/results.csv`` from them.
 """
 
 import json
@@ -105,7 +105,7 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
 def save_record(record: dict, results_dir: str | Path = "results") -> Path:
     """Write a record to ``<results_dir>/<profile>/<method>-a<alpha>-s<seed>.json`` and rebuild the CSV.
 
-    A record that is there already and has the same fingerprint is left alone: the run repeats it.
+    A record that is there already and has the same fingerprint and evaluation is left alone: the run repeats it.
 
     Args:
         record: from `make_record`.
@@ -115,7 +115,8 @@ def save_record(record: dict, results_dir: str | Path = "results") -> Path:
         The path of the JSON file.
     """
     path = record_path(record["profile"], record["method"], record["alpha"], record["seed"], results_dir)
-    if not path.is_file() or _read(path)["fingerprint"] != record["fingerprint"]:
+    same = ("fingerprint", "evaluation")
+    if not path.is_file() or any(_read(path).get(key) != record.get(key) for key in same):
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, json.dumps(record, indent=1) + "\n")
         build_csv(results_dir)

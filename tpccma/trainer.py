@@ -67,6 +67,8 @@ class CaptionedPairs(Dataset):
 class EpochSampler(Sampler):
     """Every picture once an epoch, in a new order and with one of its captions, both decided by seed and epoch.
 
+    The trainer sets `epoch`. There is no method set_epoch, since accelerate would call it with 0 in every epoch.
+
     Args:
         pairs: N, number of pictures.
         captions: K, captions a picture.
@@ -75,10 +77,6 @@ class EpochSampler(Sampler):
 
     def __init__(self, pairs: int, captions: int, seed: int):
         self.pairs, self.captions, self.seed, self.epoch = pairs, captions, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.pairs
@@ -151,7 +149,7 @@ class Trainer:
         with tqdm(total=self.total_steps, initial=self.step, desc=self.folder.name, unit="step", disable=None) as bar:
             while self.step < self.total_steps:
                 epoch, done = divmod(self.step, len(self.loader))
-                self.sampler.set_epoch(epoch)
+                self.sampler.epoch = epoch
                 for images, tokens in skip_first_batches(self.loader, done):
                     row = self._take_step(images, tokens)
                     self._log(row)

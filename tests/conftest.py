@@ -1,0 +1,41 @@
+"""Fixtures for several test files: a demo profile small enough to train in a second, with its data and base."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tpccma import load_profile
+from tpccma.data import Corpus, load_corpus
+from tpccma.models import build_model
+from tpccma.profiles import Profile
+
+# The same examples on every machine, and no time limit on one: a busy machine is no failure.
+settings.register_profile("tpccma", deadline=None, derandomize=True, database=None)
+settings.load_profile("tpccma")
+
+TINY = {
+    "data__train_pairs": 256,
+    "data__val_pairs": 32,
+    "data__test_pairs": 64,
+    "fine_tune__epochs": 2,  # of 8 steps
+    "fine_tune__batch_size": 32,
+    "fine_tune__checkpoint_steps": 5,
+    "evaluation__kmeans_restarts": 1,
+    "evaluation__bootstrap_resamples": 20,
+    "evaluation__decoder": {"width": 32, "layers": 1, "heads": 2, "steps": 20, "warmup_steps": 2, "batch_size": 64},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    """The demo profile on 256 pairs, 16 steps of 32, from an untrained base of its own."""
+    path: Path = tmp_path_factory.mktemp("base") / "base.safetensors"
+    build_model(load_profile("demo")).save(path)
+    return load_profile("demo", model__pretrained=str(path), **TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tiny_profile: Profile) -> Corpus:
+    """The data of `tiny_profile`; not to be changed."""
+    return load_corpus(tiny_profile)

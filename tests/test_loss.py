@@ -1,0 +1,365 @@
+"""Legend: B pairs, D width, s the inverse temperature. The hand-made batch, as unit vectors of the plane:
+
+x_1 = (1, 0), x_2 = (0, 1); y_1 = (0.6, 0.8), y_2 = (0.8, 0.6).
+So x_i.y_i = 0.6, x_1.y_2 = x_2.y_1 = 0.8, x_1.x_2 = 0, y_1.y_2 = 0.96.
+"""
+
+import math
+from math import exp, log
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from open_clip.loss import ClipLoss
+from torch import Tensor
+
+from tpccma.loss import (
+    CMALoss,
+    centroid_distance,
+    check_alpha,
+    geometry_mismatch,
+    paired_distance,
+    reweighted_contrast,
+)
+
+X = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+Y = torch.tensor([[0.6, 0.8], [0.8, 0.6]], dtype=torch.float64)
+S = torch.tensor(2.0, dtype=torch.float64)
+WEIGHTS = {"reweighted_weight": 1.0, "geometry_weight": 10.0, "centroid_weight": 1.0, "paired_weight": 10.0}
+
+
+def random_batch(seed: int = 0, count: int = 6, width: int = 4, dtype: torch.dtype = torch.float64):
+    """Two (B, D) batches of unit rows that ask for gradients, drawn by seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(
+        F.normalize(torch.randn(count, width, generator=generator, dtype=dtype), dim=1).requires_grad_() for _ in "xy"
+    )
+
+
+def gradients(loss: Tensor, inputs) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, inputs)])
+
+
+def slow_reweighted(x: Tensor, y: Tensor, s: Tensor, hardness: float, detach: bool = True) -> Tensor:
+    """The definition of `reweighted_contrast`, anchor by anchor and negative by negative."""
+    losses = []
+    for anchors, others in ((x, y), (y, x)):
+        for i, anchor in enumerate(anchors):
+            cosines = [anchor @ z for rows in (anchors, others) for j, z in enumerate(rows) if j != i]
+            hard = torch.stack([torch.exp(hardness * (c.detach() if detach else c)) for c in cosines])
+            weights = hard / hard.mean()
+            positive = torch.exp(s * anchor @ others[i])
+            negatives = sum(w * torch.exp(s * c) for w, c in zip(weights, cosines, strict=True))
+            losses.append(-torch.log(positive / (positive + negatives)))
+    return torch.stack(losses).mean()
+
+
+# ---- the whole loss
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
+def test_alpha_0_is_clip_loss_in_value_and_gradient(dtype: torch.dtype, scale: float):
+    x, y = random_batch(dtype=dtype)
+    s = torch.tensor(scale, dtype=dtype, requires_grad=True)
+    ours, theirs = CMALoss(alpha=0.0)(x, y, s), ClipLoss()(x, y, s)
+    assert ours.dtype == dtype
+    assert torch.equal(ours, theirs)
+    assert torch.equal(gradients(ours, (x, y, s)), gradients(theirs, (x, y, s)))
+
+
+def test_alpha_0_is_clip_loss_by_hand():
+    # logits s x_i.y_j: 1.2 on the diagonal, 1.6 off it; so every row and column gives log(1 + e^(1.6 - 1.2))
+    assert CMALoss(alpha=0.0)(X, Y, S).item() == pytest.approx(log(1 + exp(0.4)), abs=1e-12)
+
+
+def test_alpha_1_is_the_weighted_sum_of_the_terms():
+    reweighted = reweighted_contrast(X, Y, S).item()
+    # geometry 0.9216, centroid 0.08, paired 0.8: see the tests of the terms
+    expected = reweighted + 10 * 0.9216 + 1 * 0.08 + 10 * 0.8
+    assert CMALoss(alpha=1.0)(X, Y, S).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_alpha_mixes_linearly():
+    clip, cma = CMALoss(alpha=0.0)(X, Y, S), CMALoss(alpha=1.0)(X, Y, S)
+    assert CMALoss(alpha=0.3)(X, Y, S).item() == pytest.approx((0.7 * clip + 0.3 * cma).item(), abs=1e-12)
+
+
+def test_dictionary_holds_weighted_terms_that_add_up_to_the_total():
+    loss = CMALoss(alpha=0.25, geometry_weight=4.0, centroid_weight=3.0, paired_weight=2.0)
+    terms = loss(X, Y, S, output_dict=True)
+    assert list(terms) == ["contrastive_loss", "reweighted_loss", "geometry_loss", "centroid_loss", "paired_loss"]
+    assert sum(terms.values()).item() == pytest.approx(loss(X, Y, S).item(), abs=1e-12)
+    assert terms["contrastive_loss"].item() == pytest.approx(0.75 * log(1 + exp(0.4)))
+    assert terms["geometry_loss"].item() == pytest.approx(0.25 * 4 * 0.9216)
+    assert terms["centroid_loss"].item() == pytest.approx(0.25 * 3 * 0.08)
+    assert terms["paired_loss"].item() == pytest.approx(0.25 * 2 * 0.8)
+
+
+def test_dictionary_of_alpha_0_is_that_of_clip_loss():
+    assert CMALoss(alpha=0.0)(X, Y, S, output_dict=True) == ClipLoss()(X, Y, S, output_dict=True)
+
+
+@pytest.mark.parametrize("name", ["reweighted", "geometry", "centroid", "paired"])
+def test_term_with_weight_0_is_absent(name: str):
+    terms = CMALoss(alpha=0.5, **{f"{name}_weight": 0.0})(X, Y, S, output_dict=True)
+    kept = {"reweighted", "geometry", "centroid", "paired"} - {name}
+    assert set(terms) == {"contrastive_loss", *(f"{other}_loss" for other in kept)}
+
+
+def test_all_terms_switched_off_leaves_clip():
+    loss = CMALoss(alpha=0.5, **dict.fromkeys(WEIGHTS, 0.0))
+    assert loss(X, Y, S).item() == pytest.approx(0.5 * log(1 + exp(0.4)))
+    assert loss.embedding_gradients(X, Y, S)[1].tolist() == [0.0] * 8
+
+
+def test_alpha_may_change_between_steps():
+    loss = CMALoss(alpha=0.5)
+    loss.alpha = 0.0
+    assert torch.equal(loss(X, Y, S), ClipLoss()(X, Y, S))
+
+
+def test_runs_in_open_clips_training_loop():
+    x, y = random_batch(dtype=torch.float32)
+    model_out = {"image_features": x, "text_features": y, "logit_scale": torch.tensor(100.0)}
+    losses = CMALoss(alpha=0.5, local_loss=False, gather_with_grad=True, cache_labels=True, rank=0, world_size=1)(
+        **model_out, output_dict=True
+    )
+    total = sum(losses.values())
+    total.backward()
+    assert all(key.endswith("_loss") for key in losses)
+    assert torch.isfinite(x.grad).all() and torch.isfinite(y.grad).all()
+
+
+def test_logit_bias_reaches_clip_loss_alone():
+    bias = torch.tensor(-3.0, dtype=torch.float64)
+    ours = CMALoss(alpha=0.5)(X, Y, S, bias)
+    assert ours.item() == pytest.approx(CMALoss(alpha=0.5)(X, Y, S).item())  # a softmax does not see a constant
+
+
+def test_half_precision_gradients_stay_finite_at_scale_100():
+    x, y = random_batch(count=64, dtype=torch.float32)
+    half = [features.bfloat16() for features in (x, y)]
+    total = CMALoss(alpha=0.5, hardness=4.0, false_negative_rate=0.1)(*half, torch.tensor(100.0))
+    assert torch.isfinite(gradients(total.float(), (x, y))).all()
+
+
+# ---- the terms by hand
+
+
+def test_centroid_distance_by_hand():
+    # mean x = (0.5, 0.5), mean y = (0.7, 0.7): 0.2^2 + 0.2^2
+    assert centroid_distance(X, Y).item() == pytest.approx(0.08)
+
+
+def test_paired_distance_by_hand():
+    # x_1 - y_1 = (0.4, -0.8): 0.16 + 0.64; x_2 - y_2 = (-0.8, 0.4): the same
+    assert paired_distance(X, Y).item() == pytest.approx(0.8)
+
+
+def test_geometry_mismatch_by_hand():
+    # off the diagonal x_1.x_2 - y_1.y_2 = 0 - 0.96, twice: (0.9216 + 0.9216) / 2
+    assert geometry_mismatch(X, Y).item() == pytest.approx(0.9216)
+
+
+def test_geometry_mismatch_of_three_pairs():
+    # x: 0, 90 and 180 degrees; y: all alike. Cosines of x 0, 0, -1, of y 1, 1, 1: (1 + 1 + 4) / 3
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    y = torch.tensor([[1.0, 0.0]] * 3)
+    assert geometry_mismatch(x, y).item() == pytest.approx(2.0)
+
+
+def test_geometry_is_blind_to_a_rotation_of_one_modality():
+    x, _ = random_batch()
+    rotation = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))[0]
+    assert geometry_mismatch(x, x @ rotation).item() == pytest.approx(0.0, abs=1e-14)
+
+
+def test_reweighted_contrast_without_hardness_by_hand():
+    # anchors x_i: positive e^1.2, negatives e^1.6 (the other text) and e^0 (the other image)
+    # anchors y_i: positive e^1.2, negatives e^1.6 (the other image) and e^1.92 (the other text)
+    image = log(1 + (exp(1.6) + 1) / exp(1.2))
+    text = log(1 + (exp(1.6) + exp(1.92)) / exp(1.2))
+    assert reweighted_contrast(X, Y, S, hardness=0.0).item() == pytest.approx((image + text) / 2, abs=1e-12)
+
+
+def test_reweighted_contrast_with_hardness_by_hand():
+    # beta = 1: x_i weighs its negatives e^0.8 : e^0, y_i e^0.8 : e^0.96, either pair of weights with mean 1, so sum 2
+    a, b = 2 * exp(0.8) / (exp(0.8) + 1), 2 / (exp(0.8) + 1)
+    image = log(1 + (a * exp(1.6) + b) / exp(1.2))
+    c, d = 2 * exp(0.8) / (exp(0.8) + exp(0.96)), 2 * exp(0.96) / (exp(0.8) + exp(0.96))
+    text = log(1 + (c * exp(1.6) + d * exp(1.92)) / exp(1.2))
+    assert reweighted_contrast(X, Y, S, hardness=1.0).item() == pytest.approx((image + text) / 2, abs=1e-12)
+
+
+def test_weights_have_mean_1():
+    # all negatives equally hard: whatever the hardness, weights of mean 1 change nothing
+    x = torch.eye(3, dtype=torch.float64)
+    plain = reweighted_contrast(x, x, S, hardness=0.0).item()
+    assert plain == pytest.approx(log(1 + 4 / exp(2)))  # positive e^(2 * 1), four negatives e^0
+    assert reweighted_contrast(x, x, S, hardness=7.0).item() == pytest.approx(plain, abs=1e-12)
+
+
+@pytest.mark.parametrize("hardness", [0.0, 1.0, 5.0])
+def test_reweighted_contrast_equals_the_definition_with_weights_held_constant(hardness: float):
+    x, y = random_batch()
+    ours, reference = reweighted_contrast(x, y, S, hardness), slow_reweighted(x, y, S, hardness)
+    assert ours.item() == pytest.approx(reference.item(), abs=1e-12)
+    torch.testing.assert_close(gradients(ours, (x, y)), gradients(reference, (x, y)), rtol=1e-10, atol=1e-12)
+
+
+def test_weights_with_gradient_would_differ():
+    x, y = random_batch()
+    ours = gradients(reweighted_contrast(x, y, S, 5.0), (x, y))
+    through_weights = gradients(slow_reweighted(x, y, S, 5.0, detach=False), (x, y))
+    assert (ours - through_weights).abs().max() > 0.01
+
+
+def test_hard_negatives_cost_more():
+    x, y = random_batch()
+    losses = [reweighted_contrast(x, y, S, hardness).item() for hardness in (0.0, 1.0, 2.0, 4.0)]
+    assert losses == sorted(losses) and losses[0] < losses[-1]
+
+
+def test_false_negative_rate_by_hand():
+    # tau = 0.1, two negatives: n' = (n - 0.1 * 2 * e^1.2) / 0.9
+    p = exp(1.2)
+    image = log(1 + (exp(1.6) + 1 - 0.2 * p) / 0.9 / p)
+    text = log(1 + (exp(1.6) + exp(1.92) - 0.2 * p) / 0.9 / p)
+    corrected = reweighted_contrast(X, Y, S, hardness=0.0, false_negative_rate=0.1)
+    assert corrected.item() == pytest.approx((image + text) / 2, abs=1e-12)
+
+
+def test_false_negative_rate_leaves_the_least_possible_negatives():
+    # tau = 0.95: 0.95 * 2 * e^1.2 = 6.31 exceeds e^1.6 + 1 = 5.95, so x_i keeps 2 * e^(-s) = 2 e^-2;
+    # y_i keeps (e^1.6 + e^1.92 - 6.31) / 0.05 = (11.77 - 6.31) / 0.05
+    p = exp(1.2)
+    image = log(1 + 2 * exp(-2) / p)
+    text = log(1 + (exp(1.6) + exp(1.92) - 1.9 * p) / 0.05 / p)
+    corrected = reweighted_contrast(X, Y, S, hardness=0.0, false_negative_rate=0.95)
+    assert corrected.item() == pytest.approx((image + text) / 2, abs=1e-12)
+
+
+def test_reweighted_contrast_keeps_float64():
+    x, y = random_batch()
+    for rate in (0.0, 0.05):
+        assert reweighted_contrast(x, y, S, 1.0, rate).dtype == torch.float64
+
+
+def test_perfect_alignment_leaves_no_distance():
+    assert [term(X, X).item() for term in (geometry_mismatch, centroid_distance, paired_distance)] == [0.0, 0.0, 0.0]
+
+
+def test_batch_of_one_pair_has_no_negatives():
+    x, y = X[:1].clone().requires_grad_(), Y[:1]
+    assert reweighted_contrast(x, y, S).item() == 0.0
+    assert geometry_mismatch(x, y).item() == 0.0
+    assert torch.isfinite(gradients(CMALoss(alpha=0.5)(x, y, S), (x,))).all()
+
+
+@pytest.mark.parametrize("term", [geometry_mismatch, centroid_distance, paired_distance])
+def test_gradcheck_of_distances(term):
+    assert torch.autograd.gradcheck(term, random_batch(count=4, width=3))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05])
+def test_gradcheck_of_reweighted_contrast(rate: float):
+    # hardness 0 only: the weights of a harder one are constants by definition, which differences cannot know
+    s = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    inputs = (*random_batch(count=4, width=3), s)
+    assert torch.autograd.gradcheck(lambda x, y, s: reweighted_contrast(x, y, s, 0.0, rate), inputs)
+
+
+# ---- invariances
+
+
+@given(seed=st.integers(0, 10_000), alpha=st.floats(0, 1), count=st.integers(2, 8))
+def test_order_of_the_pairs_does_not_matter(seed: int, alpha: float, count: int):
+    x, y = random_batch(seed, count)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    loss = CMALoss(alpha=alpha)
+    assert loss(x[order], y[order], S).item() == pytest.approx(loss(x, y, S).item(), rel=1e-9)
+
+
+@given(seed=st.integers(0, 10_000), alpha=st.floats(0, 1), rate=st.sampled_from([0.0, 0.1]))
+def test_rotating_both_modalities_does_not_matter(seed: int, alpha: float, rate: float):
+    x, y = random_batch(seed)
+    noise = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + 1))
+    rotation = torch.linalg.qr(noise)[0]
+    loss = CMALoss(alpha=alpha, false_negative_rate=rate)
+    assert loss(x @ rotation, y @ rotation, S).item() == pytest.approx(loss(x, y, S).item(), rel=1e-8)
+
+
+@given(seed=st.integers(0, 10_000), hardness=st.floats(0, 10), rate=st.sampled_from([0.0, 0.1]))
+def test_modalities_may_change_places(seed: int, hardness: float, rate: float):
+    x, y = random_batch(seed)
+    loss = CMALoss(alpha=1.0, hardness=hardness, false_negative_rate=rate)
+    assert loss(y, x, S).item() == pytest.approx(loss(x, y, S).item(), rel=1e-9)
+
+
+@given(seed=st.integers(0, 10_000), scale=st.floats(0.1, 100), hardness=st.floats(0, 20), rate=st.floats(0, 0.99))
+def test_terms_are_finite_and_not_negative(seed: int, scale: float, hardness: float, rate: float):
+    x, y = random_batch(seed, dtype=torch.float32)
+    terms = CMALoss(alpha=1.0, hardness=hardness, false_negative_rate=rate)(x, y, torch.tensor(scale), output_dict=True)
+    assert all(0 <= term.item() < math.inf for term in terms.values())
+    assert torch.isfinite(gradients(sum(terms.values()), (x, y))).all()
+
+
+# ---- gradients with respect to the embeddings
+
+
+@pytest.mark.parametrize("which, alpha", [(0, 0.0), (1, 1.0)])
+def test_embedding_gradients_equal_autograd_of_the_total(which: int, alpha: float):
+    x, y = random_batch(dtype=torch.float32)
+    s = torch.tensor(10.0)
+    ours = CMALoss(alpha=0.3, hardness=2.0).embedding_gradients(x, y, s)[which]
+    assert ours.shape == (48,)
+    torch.testing.assert_close(ours, gradients(CMALoss(alpha=alpha, hardness=2.0)(x, y, s), (x, y)))
+
+
+def test_embedding_gradients_leave_the_graph_alone():
+    x, y = random_batch(dtype=torch.float32)
+    s = torch.tensor(10.0, requires_grad=True)
+    loss = CMALoss(alpha=0.5)
+    total = loss(x, y, s)
+    loss.embedding_gradients(x, y, s)
+    assert x.grad is y.grad is s.grad is None
+    total.backward()
+    assert x.grad is not None and s.grad is not None
+
+
+def test_embedding_gradient_of_the_paired_term_by_hand():
+    # d/dx_i of mean ||x_i - y_i||^2 is 2 (x_i - y_i) / B = x_i - y_i, and its opposite for y_i; weight 10
+    loss = CMALoss(alpha=0.5, reweighted_weight=0, geometry_weight=0, centroid_weight=0)
+    _, g_cma = loss.embedding_gradients(X, Y, S)
+    expected = 10 * torch.cat([(X - Y).flatten(), (Y - X).flatten()])
+    torch.testing.assert_close(g_cma, expected.float())
+
+
+# ---- bad arguments
+
+
+@pytest.mark.parametrize("alpha", [-0.01, 1.01, math.nan, math.inf, "x", None, True])
+def test_bad_alpha_is_named(alpha):
+    with pytest.raises(ValueError, match=f"alpha must be .* got {alpha!r}"):
+        CMALoss(alpha=alpha)
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 0.5])
+def test_check_alpha_gives_a_float(alpha: float):
+    assert check_alpha(alpha) == alpha and isinstance(check_alpha(alpha), float)
+
+
+@pytest.mark.parametrize("name", [*WEIGHTS, "hardness"])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_bad_weight_is_named(name: str, value: float):
+    with pytest.raises(ValueError, match=f"{name} must be .* got {value!r}"):
+        CMALoss(alpha=0.5, **{name: value})
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, math.nan])
+def test_bad_false_negative_rate_is_named(rate: float):
+    with pytest.raises(ValueError, match=f"false_negative_rate must be .* got {rate!r}"):
+        CMALoss(alpha=0.5, false_negative_rate=rate)
