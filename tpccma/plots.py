@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from tpccma.verdicts import MIN_SEEDS, seed_interval
+
 IMAGE, TEXT, NEUTRAL = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[1], "0.35"
 PHASE_SHADES = {"anchor": "0.92", "ramp": "0.80", "stabilize": "0.96"}
 TASK_LABELS = {
@@ -196,6 +198,7 @@ def plot_tasks(table: pd.DataFrame, labels: dict[str, str] = TASK_LABELS) -> Fig
     Returns:
         One panel a task.
     """
+    table = table.assign(model=table.model.str.replace("alpha ", "α "))
     figure, panels = plt.subplots(2, 3, figsize=(10.5, 6.6), layout="constrained")
     for ax, (column, label) in zip(panels.flat, labels.items(), strict=True):
         sns.barplot(
@@ -204,10 +207,9 @@ def plot_tasks(table: pd.DataFrame, labels: dict[str, str] = TASK_LABELS) -> Fig
             y=column,
             hue="model",
             ax=ax,
-            palette="Greys",
+            palette=sns.light_palette("0.6", table.model.nunique()),
             edgecolor="black",
-            errorbar=("ci", 95),
-            seed=0,
+            errorbar=_seed_bounds,
             capsize=0.3,
             legend=False,
         )
@@ -224,7 +226,14 @@ def plot_tasks(table: pd.DataFrame, labels: dict[str, str] = TASK_LABELS) -> Fig
             )
         *title, unit = label.split("\n")
         ax.set(title=" ".join(title), ylabel=unit, xlabel="", ylim=(0, 1.15 * table[column].max()))
+        ax.tick_params(axis="x", labelsize=9)
     return figure
+
+
+def _seed_bounds(values: pd.Series) -> tuple[float, float]:
+    """Bound the mean over seeds by Student's 95 % interval; of fewer than three seeds, draw none."""
+    found = seed_interval(values)
+    return (found.low, found.high) if found.n >= MIN_SEEDS else (found.ours, found.ours)
 
 
 def plot_scenes(images: Tensor, captions: dict[str, list[str]], columns: int = 4) -> Figure:
