@@ -1,4 +1,4 @@
-"""The paper's claims C1 to C8 beside what was measured here, each with a verdict computed from ``results.csv`` alone.
+"""The paper's claims C1 to C8 beside what was measured here, each with a verdict computed from ``results.csv`` alone::
 
     python -m tpccma.claims            # prints the table
     python -m tpccma.claims --readme   # writes it into README.md and draws its figure

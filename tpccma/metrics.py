@@ -1,4 +1,4 @@
-"""The modality gap and its relatives, measured on paired image and text embeddings.
+"""The modality gap and its relatives, measured on paired image and text embeddings::
 
     from tpccma.metrics import modality_gap
     gap = modality_gap(image_features, text_features)   # Gap(raw=..., centroid=..., distribution=...)
