@@ -5,7 +5,9 @@
     torch.Size([1, 128])
 
 Running the same call again loads what is finished and resumes what is not. One process or many (``accelerate launch``)
-run the same code.
+run the same code. From a shell, with evaluation and record::
+
+    python -m tpccma.train --profile demo --alpha 0.5 --seed 0
 """
 
 import argparse
