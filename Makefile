@@ -17,7 +17,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup setup-photographs base notebooks html book test lint strip linkcheck lock clean
+.PHONY: help setup setup-photographs base sweep notebooks html book test lint strip linkcheck lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,12 @@ $(VENV)/.photographs: $(VENV)/.installed
 
 base: setup ## Train the demo base model anew, from scratch (15 minutes on 2 cores)
 	$(BIN)/python -m tpccma.base
+
+PROFILE ?= demo
+JOBS ?= 2
+DATA_DIR ?=
+sweep: setup ## Record every run of PROFILE that is missing, in JOBS processes (hours; killed and run again, it resumes)
+	$(BIN)/python -m tpccma.sweep --profile $(PROFILE) --jobs $(JOBS) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
 notebooks: $(NOTEBOOKS:notebooks/%.ipynb=$(STAMPS)/%.seconds) ## Execute every notebook in place; run again to resume
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tpccma.evaluate import evaluate
 from tpccma.models import weights_path
-from tpccma.profiles import Profile, load_profile
-from tpccma.train import base_run, train_base
+from tpccma.profiles import load_profile
+from tpccma.train import base_recipe, base_run, train_base
 
 CARD_TASKS = ("gap", "zeroshot", "retrieval", "clustering")
 
@@ -21,12 +21,6 @@ CARD_TASKS = ("gap", "zeroshot", "retrieval", "clustering")
 def card_path() -> Path:
     """Say where the card of the shipped base model lies."""
     return Path(str(resources.files("tpccma.assets"))) / "demo_base.json"
-
-
-def base_recipe() -> Profile:
-    """Return the demo profile as the base model is trained: with base_pairs for training."""
-    profile = load_profile("demo")
-    return load_profile(profile, data__train_pairs=profile.data.base_pairs)
 
 
 def make_card() -> dict:
@@ -38,7 +32,7 @@ def make_card() -> dict:
     run = base_run("demo")
     content = weights_path(run.profile).read_bytes()
     return {
-        "recipe": base_recipe().model_dump(mode="json", include={"data", "model", "base"}),
+        "recipe": base_recipe(load_profile("demo")).model_dump(mode="json", include={"data", "model", "base"}),
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
         "metrics": {name: round(value, 6) for name, value in evaluate(run, tasks=CARD_TASKS).items()},
@@ -47,7 +41,7 @@ def make_card() -> dict:
 
 def main() -> None:
     """Train the base model, put it where it ships from, measure it and write its card."""
-    profile = base_recipe()
+    profile = base_recipe(load_profile("demo"))
     path = card_path().with_name(profile.model.pretrained)
     train_base(profile).encoder.save(path)
     card = make_card()

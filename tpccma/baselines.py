@@ -1,58 +1,425 @@
-"""What TPC-CMA is compared with. So far the post-processing that the paper names, mean-centring.
+"""What TPC-CMA is compared with: the paper's five baselines [digest] and relatives, all through one trainer.
 
-Legend: N rows, D embedding width.
+Formulas are from the papers named beside each; where a paper leaves a choice open, ours is marked [ours].
+
+- Losses, subclasses of `BaselineLoss`: `AlignCLIPLoss`, `M2MixLoss`, `CLIPRefineLoss`, `CSAlignerLoss`, `FahimLoss`,
+  `ModGapLoss`. Like `tpccma.loss.CMALoss` they take `ClipLoss`'s arguments and look at the whole global batch.
+- Post-processing of a finished model, nothing trained: `mean_centering`, `mind_the_gap_shift`, `realign`.
+- `i0t_async`: batch normalisation on top of a frozen model, trained with plain CLIP.
+
+`tpccma.methods` gives them the names that `tpccma.fine_tune` takes.
+
+Legend: B pairs in the global batch, N rows, D embedding width, F width of a sentence embedding, s logit scale.
 """
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from open_clip.loss import ClipLoss
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from tpccma.data import Corpus
-    from tpccma.models import Encoder
-    from tpccma.train import Run
+from tpccma.loss import gather_pair, paired_distance
 
 
-@dataclass(frozen=True)
-class MeanCentering:
-    """An encoder with each modality's mean taken off: ``x' = norm(x - mu_x)``, ``y' = norm(y - mu_y)``.
+class BaselineLoss(ClipLoss):
+    """L_CLIP plus weighted terms over the global batch.
+
+    A subclass names in `inputs` what its `terms` need beyond the embeddings; the trainer provides
+
+    - ``sentences``: (B, F) sentence embeddings of the captions, rows of unit length
+    - ``epoch``: passes over the data that are complete
+    - ``raw``: image and text embeddings before normalisation, (B, D) each
+    - ``teacher``: image and text embeddings of the frozen base model, (B, D) each, rows of unit length, and its scale
 
     Args:
-        encoder: the model as it was.
-        image_mean: (D,) mean image embedding of the training data.
-        text_mean: (D,) mean text embedding of the training data.
-
-    Source: named as a baseline in arXiv 2604.00279 [digest]; the shift between the means is from Liang et al., arXiv
-        2203.02053.
+        **clip_arguments: `ClipLoss`'s own: gather_with_grad, rank, world_size ...
     """
 
-    encoder: "Encoder"
-    image_mean: Tensor
-    text_mean: Tensor
+    inputs: tuple[str, ...] = ()
+    contrastive = True  # whether L_CLIP is part of the loss
 
-    def embed_images(self, images: Tensor) -> Tensor:
-        """Embed pictures as `Encoder.embed_images` does, centre them and scale them back to length 1: (N, D)."""
-        return F.normalize(self.encoder.embed_images(images) - self.image_mean, dim=1)
+    def forward(
+        self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor, output_dict: bool = False, **inputs
+    ) -> Tensor | dict[str, Tensor]:
+        """Compute the loss of this process's share of the batch.
 
-    def embed_texts(self, texts: list[str]) -> Tensor:
-        """Embed texts as `Encoder.embed_texts` does, centre them and scale them back to length 1: (N, D)."""
-        return F.normalize(self.encoder.embed_texts(texts) - self.text_mean, dim=1)
+        Args:
+            image_features: (B / world_size, D), rows of unit length.
+            text_features: (B / world_size, D), rows of unit length; row i describes image i.
+            logit_scale: scalar, the inverse temperature (not its logarithm).
+            output_dict: return the weighted terms instead of their sum.
+            **inputs: what `inputs` names, of this process's share.
+
+        Returns:
+            The scalar total, or the terms that add up to it.
+        """
+        losses = {}
+        if self.contrastive:
+            losses["contrastive_loss"] = super().forward(image_features, text_features, logit_scale)
+        x, y = gather_pair(self, image_features, text_features)
+        losses |= self.terms(x, y, logit_scale, **{name: self._gathered(value) for name, value in inputs.items()})
+        return losses if output_dict else sum(losses.values())
+
+    def terms(self, x: Tensor, y: Tensor, scale: Tensor, **inputs) -> dict[str, Tensor]:
+        """Compute the weighted terms beside L_CLIP from the global batch."""
+        raise NotImplementedError
+
+    def _gathered(self, value):
+        if isinstance(value, tuple):
+            return (*gather_pair(self, *value[:2]), *value[2:])
+        return gather_pair(self, value, value)[0] if isinstance(value, Tensor) else value
 
 
-def mean_centering(run: "Run", corpus: "Corpus") -> "Run":
-    """Post-process a run by mean-centring; nothing is trained.
+class AlignCLIPLoss(BaselineLoss):
+    """L_CLIP + weight * `intra_modal_separation`, the part of AlignCLIP that suits pre-trained two-tower models.
+
+    Source: AlignCLIP, arXiv 2406.17639.
+    """
+
+    inputs = ("sentences",)
+
+    def __init__(self, weight: float = 0.5, **clip_arguments):
+        super().__init__(**clip_arguments)
+        self.weight = weight
+
+    def terms(self, x: Tensor, y: Tensor, scale: Tensor, sentences: Tensor) -> dict[str, Tensor]:
+        """Return ``separation_loss``."""
+        return {"separation_loss": self.weight * intra_modal_separation(x, y, scale, sentences)}
+
+
+def intra_modal_separation(x: Tensor, y: Tensor, scale: Tensor, sentences: Tensor) -> Tensor:
+    """Push images apart the more, the less their captions mean the same.
+
+    Cross-entropy to the diagonal of ``s x_i.y_i`` on it and ``s x_i.x_j (1 - S_ij)`` off it, S the cosine similarity of
+    the captions' sentence embeddings.
 
     Args:
-        run: whose embeddings are centred, as a rule the base model's.
-        corpus: its train split gives the means, from every picture and its first caption.
+        x: (B, D) image embeddings, rows of unit length.
+        y: (B, D) text embeddings, rows of unit length.
+        scale: scalar s.
+        sentences: (B, F), rows of unit length.
 
     Returns:
-        A run of method "mean-centering" that `tpccma.evaluate` takes like any other.
+        A scalar.
     """
-    images = run.encoder.embed_images(corpus.train.images)
-    texts = run.encoder.embed_texts([captions[0] for captions in corpus.train.captions])
-    encoder = MeanCentering(run.encoder, images.mean(0), texts.mean(0))
-    folder = run.folder.with_name(run.folder.name.replace(run.method, "mean-centering", 1))
-    return replace(run, method="mean-centering", alpha=0.0, folder=folder, encoder=encoder)
+    distance = 1 - sentences @ sentences.T
+    logits = scale * torch.where(_own(x), (x * y).sum(1)[:, None], x @ x.T * distance)
+    return _diagonal_entropy(logits)
+
+
+class M2MixLoss(BaselineLoss):
+    """L_CLIP + weight / (epoch + 1) * `mixed_contrast`, lambda drawn from Beta(shape, shape) once a batch.
+
+    Source: M^2-Mix, arXiv 2203.03897; of its weights 0.05, 0.01, 0.005 and 0.001 the largest is taken [ours].
+    """
+
+    inputs = ("epoch",)
+
+    def __init__(self, weight: float = 0.05, shape: float = 0.5, temperature: float = 0.07, **clip_arguments):
+        super().__init__(**clip_arguments)
+        self.weight, self.shape, self.temperature = weight, shape, temperature
+
+    def terms(self, x: Tensor, y: Tensor, scale: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Return ``mix_loss``."""
+        share = torch.distributions.Beta(self.shape, self.shape).sample().to(x.device)
+        return {"mix_loss": self.weight / (epoch + 1) * mixed_contrast(x, y, share, self.temperature)}
+
+
+def mixed_contrast(x: Tensor, y: Tensor, share: Tensor, temperature: float = 0.07) -> Tensor:
+    """Contrast each pair with points on the arcs between the members of the other pairs.
+
+    CE(A) + CE(A') to the diagonal, A having ``x_i.y_i`` on it and ``x_i.m_j`` off it, A' ``y_i.m_j`` off it, both over
+    the temperature, with m_j = `slerp` of x_j and y_j.
+
+    Args:
+        x: (B, D) image embeddings, rows of unit length.
+        y: (B, D) text embeddings, rows of unit length.
+        share: scalar lambda in [0, 1], where on the arc m lies: 0 at x, 1 at y.
+        temperature: of both cross-entropies.
+
+    Returns:
+        A scalar.
+    """
+    mixed, positive = slerp(x, y, share), (x * y).sum(1)[:, None]
+    return sum(_diagonal_entropy(torch.where(_own(x), positive, anchor @ mixed.T) / temperature) for anchor in (x, y))
+
+
+def slerp(x: Tensor, y: Tensor, share: Tensor) -> Tensor:
+    """Walk a share of the arc from each row of x to that of y, (N, D) of unit length each.
+
+    The angle is kept 0.0014 away from 0 and from a half circle, where its sine would vanish. Of opposite rows, whose
+    arc could lead anywhere, the part along x and y is returned, which is shorter.
+    """
+    cosine = (x * y).sum(1, keepdim=True).clamp(-1 + 1e-6, 1 - 1e-6)
+    angle = cosine.acos()
+    sine = angle.sin()
+    return ((1 - share) * angle).sin() / sine * x + (share * angle).sin() / sine * y
+
+
+class CLIPRefineLoss(BaselineLoss):
+    """`random_feature_alignment` + `hybrid_distillation`, without L_CLIP.
+
+    Random features meet the embeddings before normalisation [ours]: on the unit sphere their pull averages to nothing.
+
+    Source: CLIP-Refine, arXiv 2504.12717.
+    """
+
+    inputs = ("raw", "teacher")
+    contrastive = False
+
+    def __init__(self, mixing: float = 0.5, **clip_arguments):
+        super().__init__(**clip_arguments)
+        self.mixing = mixing
+
+    def terms(self, x: Tensor, y: Tensor, scale: Tensor, raw: tuple, teacher: tuple) -> dict[str, Tensor]:
+        """Return ``reference_loss`` and ``distillation_loss``."""
+        return {
+            "reference_loss": random_feature_alignment(*raw, torch.randn(raw[0].shape).to(raw[0])),
+            "distillation_loss": hybrid_distillation(x, y, scale, *teacher, self.mixing),
+        }
+
+
+def random_feature_alignment(images: Tensor, texts: Tensor, reference: Tensor) -> Tensor:
+    """Draw both members of a pair to one random point (RaFA): ``1/(2B) sum ||f_i - z_i||^2 + ||g_i - z_i||^2``.
+
+    Args:
+        images: (B, D) f, before normalisation.
+        texts: (B, D) g, before normalisation.
+        reference: (B, D) z, standard normal.
+
+    Returns:
+        A scalar.
+    """
+    return ((images - reference).square().sum() + (texts - reference).square().sum()) / (2 * len(images))
+
+
+def hybrid_distillation(
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor,
+    teacher_x: Tensor,
+    teacher_y: Tensor,
+    teacher_scale: Tensor,
+    mixing: float = 0.5,
+) -> Tensor:
+    """Keep the model near the base model and near the truth (HyCD).
+
+    Half the sum, over both directions, of KL(q || p): p the softmax of the model's logits, ``q = a I + (1 - a) q_T``
+    with q_T the teacher's; the mean over the rows.
+
+    Args:
+        x: (B, D) image embeddings, rows of unit length.
+        y: (B, D) text embeddings, rows of unit length.
+        scale: scalar s.
+        teacher_x: (B, D) the base model's x.
+        teacher_y: (B, D) the base model's y.
+        teacher_scale: its s.
+        mixing: a in [0, 1].
+
+    Returns:
+        A scalar >= 0.
+    """
+    student, teacher = scale * x @ y.T, teacher_scale * teacher_x @ teacher_y.T
+    total = 0
+    for logits, target in ((student, teacher), (student.T, teacher.T)):
+        wanted = mixing * torch.eye(len(x), device=x.device) + (1 - mixing) * target.detach().softmax(1)
+        total = total + F.kl_div(logits.log_softmax(1), wanted, reduction="batchmean")
+    return total / 2
+
+
+class CSAlignerLoss(BaselineLoss):
+    """L_CLIP + weight * `cauchy_schwarz_divergence`. Weight 1 and the median width are [ours]: neither is published.
+
+    Source: CS-Aligner, arXiv 2502.17028.
+    """
+
+    def __init__(self, weight: float = 1.0, **clip_arguments):
+        super().__init__(**clip_arguments)
+        self.weight = weight
+
+    def terms(self, x: Tensor, y: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        """Return ``divergence_loss``."""
+        return {"divergence_loss": self.weight * cauchy_schwarz_divergence(x, y)}
+
+
+def cauchy_schwarz_divergence(x: Tensor, y: Tensor, bandwidth: float | None = None) -> Tensor:
+    """Measure how unlike two distributions are, differentiably; `tpccma.divergences.cauchy_schwarz` measures the same.
+
+    ``log mean k(x_i, x_j) + log mean k(y_i, y_j) - 2 log mean k(x_i, y_j)``, ``k = exp(-d^2 / (2 width^2))``.
+
+    Args:
+        x: (N, D) image embeddings.
+        y: (N, D) text embeddings.
+        bandwidth: of the kernel; None takes the median distance between two rows of x and y together.
+
+    Returns:
+        A scalar >= 0.
+    """
+    squares = _squared_distances(torch.cat([x, y]))
+    if bandwidth is None:
+        rows, columns = torch.triu_indices(len(squares), len(squares), offset=1)
+        bandwidth = squares.detach()[rows, columns].median().sqrt().clamp_min(1e-6)
+    kernel, n = (-squares / (2 * bandwidth**2)).exp(), len(x)
+    return kernel[:n, :n].mean().log() + kernel[n:, n:].mean().log() - 2 * kernel[:n, n:].mean().log()
+
+
+class FahimLoss(BaselineLoss):
+    """L_CLIP + mean `uniformity_potential` of the two modalities + mean squared distance of the pairs.
+
+    Source: Fahim et al., arXiv 2405.18570; weights 1 [ours].
+    """
+
+    def terms(self, x: Tensor, y: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        """Return ``uniformity_loss`` and ``alignment_loss``."""
+        return {
+            "uniformity_loss": (uniformity_potential(x) + uniformity_potential(y)) / 2,
+            "alignment_loss": paired_distance(x, y),
+        }
+
+
+class ModGapLoss(BaselineLoss):
+    """L_CLIP + mean squared distance of the pairs + `uniformity_potential` of the pairs' centroids.
+
+    Source: Grassucci et al., "Closing the modality gap enables aligned multimodal learning"; weights 1 [ours].
+    """
+
+    def terms(self, x: Tensor, y: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        """Return ``uniformity_loss`` and ``alignment_loss``."""
+        return {"uniformity_loss": uniformity_potential((x + y) / 2), "alignment_loss": paired_distance(x, y)}
+
+
+def uniformity_potential(x: Tensor, rate: float = 2.0) -> Tensor:
+    """Measure how unevenly points are spread: log of the mean of ``exp(-rate d^2)`` over pairs of distinct rows.
+
+    Args:
+        x: (N, D), N >= 2.
+        rate: of the Gaussian potential.
+
+    Returns:
+        A scalar <= 0; smaller is more even.
+
+    Source: Wang and Isola, arXiv 2005.10242.
+    """
+    rows, columns = torch.triu_indices(len(x), len(x), offset=1)
+    return (-rate * _squared_distances(x)[rows, columns]).exp().mean().log()
+
+
+def _squared_distances(x: Tensor) -> Tensor:
+    squares = x.square().sum(1)
+    return (squares[:, None] + squares - 2 * x @ x.T).clamp_min(0)
+
+
+def _own(x: Tensor) -> Tensor:
+    return torch.eye(len(x), dtype=torch.bool, device=x.device)
+
+
+def _diagonal_entropy(logits: Tensor) -> Tensor:
+    return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+class Recentre(nn.Module):
+    """``norm(gain (x - mean) + target)``, rows scaled to length 1. Its vectors are saved with the model.
+
+    Args:
+        mean: (D,) taken off.
+        target: (D,) put on; zeros where None.
+        gain: scalar.
+    """
+
+    def __init__(self, mean: Tensor, target: Tensor | None = None, gain: float | Tensor = 1.0):
+        super().__init__()
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("target", torch.zeros_like(mean) if target is None else target.clone())
+        self.register_buffer("gain", torch.as_tensor(gain, dtype=mean.dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, D) to (N, D) rows of unit length."""
+        return F.normalize(self.gain * (x - self.mean) + self.target, dim=1)
+
+
+class PostProcessed(nn.Module):
+    """A frozen model with a map behind each tower, and the methods of an open_clip model.
+
+    Args:
+        model: an open_clip model or `tpccma.models.Heads`; it stays in evaluation mode and takes no gradient.
+        images: maps (N, D) unit-length image embeddings.
+        texts: the same for texts.
+    """
+
+    def __init__(self, model: nn.Module, images: nn.Module, texts: nn.Module):
+        super().__init__()
+        self.model, self.images, self.texts = model.requires_grad_(False), images, texts
+        self.logit_scale = nn.Parameter(model.logit_scale.detach().clone())
+
+    def train(self, mode: bool = True) -> "PostProcessed":
+        """Switch the maps' mode; the frozen model stays in evaluation mode."""
+        super().train(mode)
+        self.model.eval()
+        return self
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """Embed N pictures: (N, D)."""
+        features = self.images(self.model.encode_image(image, normalize=True))
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        """Embed N tokenised texts: (N, D)."""
+        features = self.texts(self.model.encode_text(text, normalize=True))
+        return F.normalize(features, dim=-1) if normalize else features
+
+
+Maps = Callable[[Tensor, Tensor], tuple[nn.Module, nn.Module]]
+
+
+def mean_centering(images: Tensor, texts: Tensor) -> tuple[nn.Module, nn.Module]:
+    """Take each modality's mean off: ``x' = norm(x - mu_x)``, ``y' = norm(y - mu_y)``.
+
+    Args:
+        images: (N, D) embeddings of the training pictures, rows of unit length.
+        texts: (N, D) embeddings of their first captions, rows of unit length.
+
+    Returns:
+        The maps of images and of texts.
+
+    Source: named as a baseline in arXiv 2604.00279 [digest]. I0T's post-hoc variant (arXiv 2412.14384) is the same
+        formula, so "i0t-post" is another name of it here.
+    """
+    return Recentre(images.mean(0)), Recentre(texts.mean(0))
+
+
+def mind_the_gap_shift(images: Tensor, texts: Tensor, share: float = 1.0) -> tuple[nn.Module, nn.Module]:
+    """Move both modalities towards each other along the line between their means, then scale to length 1.
+
+    ``x' = norm(x - delta g / 2)``, ``y' = norm(y + delta g / 2)``, g the unit vector from mu_y to mu_x. Args and
+    Returns as in `mean_centering`; `share` is delta over the distance of the means, 1 to make them meet [ours].
+
+    Source: Liang et al., arXiv 2203.02053.
+    """
+    half = share * (images.mean(0) - texts.mean(0)) / 2
+    return Recentre(half), Recentre(-half)
+
+
+def realign(images: Tensor, texts: Tensor) -> tuple[nn.Module, nn.Module]:
+    """Give the texts the images' mean and total variance; the images stay.
+
+    ``y' = mu_x + r (y - mu_y)`` with ``r = sqrt(tr Sigma_x / tr Sigma_y)``, scaled to length 1; then the new mean is
+    taken off and mu_x put on, and rows are scaled to length 1 once more [ours], since every task here takes unit
+    vectors. Args and Returns as in `mean_centering`.
+
+    Source: ReAlign's anchor, trace and centroid steps.
+    """
+    x, y = images.mean(0), texts.mean(0)
+    gain = ((images - x).square().sum() / (texts - y).square().sum()).sqrt()
+    first = Recentre(y, x, gain)
+    return nn.Identity(), nn.Sequential(first, Recentre(first(texts).mean(0), x))
+
+
+def i0t_async(images: Tensor, texts: Tensor) -> tuple[nn.Module, nn.Module]:
+    """Batch-normalise each modality on top of the frozen model; the two layers are trained with L_CLIP afterwards.
+
+    Args and Returns as in `mean_centering`.
+
+    Source: I0T, arXiv 2412.14384.
+    """
+    return tuple(nn.BatchNorm1d(part.shape[1]) for part in (images, texts))

@@ -51,10 +51,11 @@ class ThreePhaseCurriculum:
         alpha_target: final alpha, 0 to 1.
         total_steps: optimiser steps of the run, >= 1.
         anchor: share of the steps spent in the anchor phase.
-        ramp_end: share of the steps at which an undelayed ramp is over; > anchor.
+        ramp_end: share of the steps at which an undelayed ramp is over; equal to anchor, alpha jumps.
         deadline: share of the steps by which any ramp is over; ramp_end <= deadline < 1.
         rho: the largest allowed ratio of the two weighted gradients, > 0; infinity switches the cap off.
         slow_rate: speed of the ramp's clock against opposing gradients, 0 < slow_rate <= 1; 1 switches the delay off.
+        shape: of the ramp, "cosine" (raised cosine) or "linear".
 
     Raises:
         ValueError: if an argument is out of range.
@@ -72,18 +73,22 @@ class ThreePhaseCurriculum:
         deadline: float = 0.8,
         rho: float = 2.0,
         slow_rate: float = 0.5,
+        shape: str = "cosine",
     ):
         if total_steps < 1:
             raise ValueError(f"total_steps must be at least 1, got {total_steps!r}")
-        if not 0 <= anchor < ramp_end <= deadline < 1:
+        if not 0 <= anchor <= ramp_end <= deadline < 1:
             raise ValueError(
-                "shares must satisfy 0 <= anchor < ramp_end <= deadline < 1, "
+                "shares must satisfy 0 <= anchor <= ramp_end <= deadline < 1, "
                 f"got anchor={anchor!r}, ramp_end={ramp_end!r}, deadline={deadline!r}"
             )
         if not rho > 0:
             raise ValueError(f"rho must be > 0, got {rho!r}")
         if not 0 < slow_rate <= 1:
             raise ValueError(f"slow_rate must be in (0, 1], got {slow_rate!r}")
+        if shape not in ("cosine", "linear"):
+            raise ValueError(f"shape must be 'cosine' or 'linear', got {shape!r}")
+        self.shape = shape
         self.alpha_target = check_alpha(alpha_target)
         self.ramp_start = anchor * total_steps
         self.ramp_steps = (ramp_end - anchor) * total_steps
@@ -101,6 +106,8 @@ class ThreePhaseCurriculum:
             return 1.0
         if step < self.ramp_start:
             return -1.0
+        if self.ramp_steps == 0:
+            return 1.0
         return max(0.0, (step - self.lag - self.ramp_start) / self.ramp_steps)
 
     def phase(self, step: int) -> str:
@@ -109,13 +116,14 @@ class ThreePhaseCurriculum:
         return PHASES[(progress >= 0) + (progress >= 1)]
 
     def alpha(self, step: int) -> float:
-        """Say alpha at a step, given the gradients seen so far; a raised cosine of the ramp's clock, capped."""
+        """Say alpha at a step, given the gradients seen so far: the ramp by its clock, capped."""
         phase = self.phase(step)
         if phase == "anchor":
             return 0.0
         if phase == "stabilize":
             return self.alpha_target
-        rise = (1 - math.cos(math.pi * self._progress(step))) / 2
+        progress = self._progress(step)
+        rise = progress if self.shape == "linear" else (1 - math.cos(math.pi * progress)) / 2
         return min(self.alpha_target * rise, self.cap)
 
     def update(self, step: int, gradients: GradientReading) -> float:

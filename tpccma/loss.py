@@ -109,7 +109,7 @@ class CMALoss(ClipLoss):
         Returns:
             A scalar for every term whose weight is not 0.
         """
-        x, y = self._gather(image_features, text_features)
+        x, y = gather_pair(self, image_features, text_features)
         compute = {
             "reweighted": lambda: reweighted_contrast(x, y, logit_scale, self.hardness, self.false_negative_rate),
             "geometry": lambda: geometry_mismatch(x, y),
@@ -139,12 +139,21 @@ class CMALoss(ClipLoss):
         flat = [torch.cat([g.flatten() for g in torch.autograd.grad(loss, leaves)]) for loss in (clip, cma)]
         return flat[0], flat[1]
 
-    def _gather(self, image_features: Tensor, text_features: Tensor) -> tuple[Tensor, Tensor]:
-        if self.world_size == 1:
-            return image_features, text_features
-        return gather_features(
-            image_features, text_features, False, self.gather_with_grad, self.rank, self.world_size, self.use_horovod
-        )
+
+def gather_pair(loss: ClipLoss, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Join the parts of two tensors that the processes of a loss hold, in the order of the ranks.
+
+    Args:
+        loss: says rank, world_size and whether gradients flow back to every process.
+        first: (B / world_size, ...) of this process.
+        second: another one.
+
+    Returns:
+        Both, (B, ...) each.
+    """
+    if loss.world_size == 1:
+        return first, second
+    return gather_features(first, second, False, loss.gather_with_grad, loss.rank, loss.world_size, loss.use_horovod)
 
 
 def check_alpha(alpha: float) -> float:

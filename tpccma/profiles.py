@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.evaluate.captioning import DecoderConfig
+from tpccma.methods import find_method
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -45,14 +46,15 @@ class FashionData(_Part):
     test_items: Count = 1_500
     val_items: Count = 700
     seed: int = 0
+    mask_titles: bool = False  # take the words of class names out of the titles
 
 
 class OpenClipModel(_Part):
-    """A two-tower model that open_clip knows by name, and the weights to start from."""
+    """A two-tower model that open_clip knows by name, and the weights to start from; without any, a base is trained."""
 
     kind: Literal["open_clip"]
     name: str
-    pretrained: str
+    pretrained: str | None
 
 
 class HeadsModel(_Part):
@@ -76,6 +78,7 @@ class Training(_Part):
     warmup: Share = 0.1
     clip_norm: Positive = 1.0
     learn_logit_scale: bool = True
+    init_logit_scale: Positive | None = None  # inverse temperature to start from; None leaves the model's own
     max_logit_scale: Positive = 100.0
     precision: Literal["no", "bf16", "fp16"] = "no"
     checkpoint_steps: Count = 100
@@ -100,6 +103,7 @@ class Curriculum(_Part):
     deadline: Share = 0.8
     rho: Positive = 2.0
     slow_rate: Share = 0.5
+    shape: Literal["cosine", "linear"] = "cosine"
 
     @model_validator(mode="after")
     def _consistent(self) -> "Curriculum":
@@ -126,6 +130,13 @@ class Profile(_Part):
     loss: Loss = Loss()
     curriculum: Curriculum = Curriculum()
     evaluation: Evaluation = Evaluation()
+    learning_rates: dict[str, Positive] = {}  # of methods that train with another one than fine_tune's
+
+    def training_of(self, method: str) -> Training:
+        """Return how a method of `tpccma.methods` is trained: all alike but for the learning rate."""
+        name = find_method(method).like or method
+        rate = self.learning_rates.get(name, self.fine_tune.learning_rate)
+        return self.fine_tune.model_copy(update={"learning_rate": rate})
 
 
 def profile_names() -> list[str]:
@@ -151,7 +162,7 @@ def load_profile(name: "str | Path | Profile" = "demo", **changes) -> Profile:
     Raises:
         ValueError: if there is no such profile or a value is unknown or out of range; the message names it.
     """
-    values = name.model_dump() if isinstance(name, Profile) else yaml.safe_load(_find(name).read_text())
+    values = name.model_dump() if isinstance(name, Profile) else _read(name)
     for dotted, value in changes.items():
         *parents, leaf = dotted.split("__")
         place = values
@@ -165,6 +176,20 @@ def load_profile(name: "str | Path | Profile" = "demo", **changes) -> Profile:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
         raise ValueError(f"profile {getattr(name, 'name', name)}: {problems}") from None
+
+
+def _read(name: str | Path) -> dict:
+    """Read a profile's values; those of the profile that it ``extends`` stand where it has none of its own."""
+    values = yaml.safe_load(_find(name).read_text())
+    return _merge(_read(values.pop("extends")), values) if "extends" in values else values
+
+
+def _merge(old: dict, new: dict) -> dict:
+    merged = {
+        key: _merge(old[key], value) if isinstance(value, dict) and isinstance(old.get(key), dict) else value
+        for key, value in new.items()
+    }
+    return {**old, **merged}
 
 
 def _find(name: str | Path):

@@ -5,6 +5,7 @@
 
 import json
 import math
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -15,6 +16,7 @@ import torch
 
 from tpccma.data import Corpus
 from tpccma.evaluate import evaluate
+from tpccma.methods import METHODS
 from tpccma.train import Run
 
 KEYS = ("profile", "method", "alpha", "seed")
@@ -78,8 +80,8 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
         metrics: what `tpccma.evaluate` returned.
 
     Returns:
-        A dictionary that JSON can hold: the keys of the run, its fingerprint, versions, git revision, hardware, wall
-        seconds and samples a second of its training, and the metrics.
+        A dictionary that JSON can hold: the keys of the run, its fingerprint, how it was trained (None if it was not),
+        versions, git revision, hardware, wall seconds and samples a second of its training, and the metrics.
 
     Raises:
         ValueError: if a metric is not finite; the message names it.
@@ -93,6 +95,7 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
         "alpha": run.alpha,
         "seed": run.seed,
         "fingerprint": run.fingerprint,
+        "training": _training(run),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "git_revision": _git_revision(),
         "hardware": {"machine": platform.machine(), "threads": torch.get_num_threads(), "device": _device()},
@@ -100,6 +103,16 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
         "samples_per_second": round(run.samples_per_second, 1),
         "metrics": {name: round(float(value), 6) for name, value in metrics.items()},
     }
+
+
+def _training(run: Run) -> dict | None:
+    how = METHODS.get(run.method)
+    if not (how and how.trained):
+        return None
+    settings = run.profile.training_of(run.method).model_dump(mode="json", exclude_none=True)
+    if how.loss and "sentences" in how.loss.inputs:
+        settings["sentence_embeddings"] = "MiniLM" if run.profile.model.kind == "heads" else "frozen base text encoder"
+    return settings
 
 
 def save_record(record: dict, results_dir: str | Path = "results") -> Path:
@@ -189,16 +202,22 @@ def _read(path: Path) -> dict:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(path.suffix + ".partial")
+    partial = path.with_suffix(f"{path.suffix}.{os.getpid()}.partial")
     partial.write_text(text)
     partial.replace(path)
 
 
 def _git_revision() -> str | None:
+    """Name the commit; "-dirty" if the package differs from it."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     try:
-        folder = Path(__file__).parent
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from tpccma.baselines import PostProcessed
 from tpccma.data import Corpus, load_corpus
 from tpccma.loss import check_alpha
-from tpccma.models import Encoder, build_model, load_encoder, weights_path
+from tpccma.methods import METHODS, Method, check_method
+from tpccma.models import Encoder, build_model, load_encoder, read_weights, weights_path
 from tpccma.profiles import Profile, Training, load_profile
 from tpccma.trainer import Trainer
-
-METHODS = ("tpc-cma", "clip")
 
 
 @dataclass
@@ -34,8 +34,8 @@ class Run:
 
     Args:
         profile: what it was made from.
-        method: its name in `METHODS`, or "base".
-        alpha: the alpha_target of tpc-cma, else 0.
+        method: its name in `tpccma.methods.METHODS`, or "base".
+        alpha: the alpha_target of a method with a dial, else 0.
         seed: of batches, captions and initial weights.
         folder: where its files lie: ``model.safetensors``, ``steps.csv`` and ``record.json``; of "base" the record
             only.
@@ -82,15 +82,15 @@ def fine_tune(
     runs_dir: str | Path = "runs",
     corpus: Corpus | None = None,
 ) -> Run:
-    """Fine-tune all weights of a profile's base model.
+    """Fine-tune a profile's base model, or post-process it, by any of `tpccma.methods.METHODS`.
 
     A progress bar with loss, alpha and samples/s is shown on a terminal; ``steps.csv`` in the run's folder grows as the
     run does.
 
     Args:
         profile: a name, the path of a YAML file, or a `Profile`.
-        method: "tpc-cma", or "clip" for continued plain CLIP.
-        alpha: alpha_target of tpc-cma, 0 to 1; "clip" takes 0 only.
+        method: "tpc-cma", "clip" for continued plain CLIP, or another name in `tpccma.methods.METHODS`.
+        alpha: alpha_target of tpc-cma and its ablations, 0 to 1; the others take 0 only.
         seed: of batch order and choice of captions, >= 0.
         runs_dir: checkpoints and logs go to ``<runs_dir>/<profile>/<method>-a<alpha>-s<seed>-<fingerprint>/``.
         corpus: the profile's data, where the caller has it loaded already.
@@ -103,15 +103,29 @@ def fine_tune(
     """
     profile = load_profile(profile)
     alpha, seed = check_alpha(alpha), check_seed(seed)
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}: give one of {', '.join(METHODS)}")
-    if method == "clip" and alpha != 0:
-        raise ValueError(f"method 'clip' is continued plain CLIP and takes alpha=0, got alpha={alpha:g}")
-    encoder = base_run(profile, seed, runs_dir, corpus).encoder
+    how = check_method(method, alpha)
+    base = base_run(profile, seed, runs_dir, corpus)
     mark = fingerprint(profile, method, alpha, seed)
     folder = Path(runs_dir) / profile.name / f"{run_name(method, alpha, seed)}-{mark}"
-    steps = _train(encoder, profile, profile.fine_tune, alpha, seed, folder, corpus)
-    return Run(profile, method, alpha, seed, folder, encoder, steps, mark)
+    run = Run(profile, method, alpha, seed, folder, base.encoder, pd.DataFrame(), mark)
+    if how.maps:
+        _add_maps(run, how, corpus)
+    if how.trained:
+        settings = load_profile(profile, **how.changes)
+        run.steps = _train(run.encoder, settings, profile.training_of(method), alpha, seed, folder, corpus, how)
+    return run
+
+
+def _add_maps(run: Run, how: Method, corpus: Corpus | None) -> None:
+    """Put a method's maps behind the towers of a run's model; without training they are saved with it."""
+    corpus = corpus or load_corpus(run.profile)
+    encoder = run.encoder
+    images = encoder.embed_images(corpus.train.images)
+    texts = encoder.embed_texts([captions[0] for captions in corpus.train.captions])
+    encoder.model = PostProcessed(encoder.model, *how.maps(images, texts))
+    if not how.trained:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        encoder.save(run.folder / "model.safetensors")
 
 
 def base_run(
@@ -126,7 +140,16 @@ def base_run(
         return train_base(profile, seed, runs_dir, corpus)
     mark = fingerprint(profile, "base", 0.0, seed)
     folder = Path(runs_dir) / profile.name / f"{run_name('base', 0.0, seed)}-{mark}"
-    return Run(profile, "base", 0.0, seed, folder, load_encoder(profile, weights_path(profile)), pd.DataFrame(), mark)
+    if profile.model.pretrained is None:  # one base for all seeds, by the recipe of the shipped one
+        encoder = train_base(base_recipe(profile), 0, runs_dir).encoder
+    else:
+        encoder = load_encoder(profile, weights_path(profile))
+    return Run(profile, "base", 0.0, seed, folder, encoder, pd.DataFrame(), mark)
+
+
+def base_recipe(profile: Profile) -> Profile:
+    """Return a demo profile as its base model is trained: with base_pairs to learn from."""
+    return load_profile(profile, data__train_pairs=profile.data.base_pairs)
 
 
 def train_base(profile: Profile, seed: int = 0, runs_dir: str | Path = "runs", corpus: Corpus | None = None) -> Run:
@@ -165,12 +188,19 @@ def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scr
     The base model counts by its recipe where the recipe is run here (heads, or from_scratch), else by the bytes of its
     weights.
     """
-    by_recipe = from_scratch or profile.model.kind == "heads"
+    by_recipe = from_scratch or profile.model.kind == "heads" or profile.model.pretrained is None
     parts = {"data", "model"} | ({"base"} if by_recipe else set())
-    if method != "base":
+    how = METHODS.get(method)
+    if how and how.trained:
         parts |= {"fine_tune", "loss", "curriculum"}
-    settings = profile.model_dump(mode="json", include=parts)
-    settings["data"] = {key: value for key, value in settings["data"].items() if not key.endswith("_dir")}
+        changed = load_profile(profile, **how.changes)
+        profile = changed.model_copy(update={"fine_tune": profile.training_of(method)})
+    settings = profile.model_dump(mode="json", include=parts, exclude_none=True)
+    settings["data"] = {
+        key: value for key, value in settings["data"].items() if not key.endswith("_dir") and value is not False
+    }
+    if settings.get("curriculum", {}).get("shape") == "cosine":
+        del settings["curriculum"]["shape"]
     settings["model"].pop("pretrained", None)
     text = json.dumps([settings, method, alpha, seed], sort_keys=True)
     weights = b"" if by_recipe else weights_path(profile).read_bytes()
@@ -178,18 +208,26 @@ def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scr
 
 
 def _train(
-    encoder: Encoder, profile: Profile, training: Training, alpha: float, seed: int, folder: Path, corpus: Corpus | None
+    encoder: Encoder,
+    profile: Profile,
+    training: Training,
+    alpha: float,
+    seed: int,
+    folder: Path,
+    corpus: Corpus | None,
+    method: Method = METHODS["clip"],
 ) -> pd.DataFrame:
     """Train an encoder in place, or load what an earlier call has finished; return the log of its steps."""
     final, log = folder / "model.safetensors", folder / "steps.csv"
     if not final.is_file():
-        trainer = Trainer(encoder, profile, training, alpha, seed, folder, corpus or load_corpus(profile))
+        corpus = corpus or load_corpus(profile)
+        trainer = Trainer(encoder, profile, training, alpha, seed, folder, corpus, method)
         trainer.run()
         if trainer.accelerator.is_main_process:
             encoder.save(final)
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         trainer.accelerator.wait_for_everyone()
-    encoder.model = load_encoder(profile, final).model
+    encoder.model.load_state_dict(read_weights(final))
     return pd.read_csv(log)
 
 
@@ -200,17 +238,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tpccma.train", description=main.__doc__)
     parser.add_argument("--profile", default="demo", help="name, or path of a .yaml file")
     parser.add_argument("--method", default="tpc-cma", choices=("base", *METHODS))
-    parser.add_argument("--alpha", type=float, default=0.5, help="0 (plain CLIP) to 1")
+    parser.add_argument("--alpha", type=float, help="0 (plain CLIP) to 1; default 0.5 where the method has the dial")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="where the profile's data lie, if it needs any")
     parser.add_argument("--runs-dir", default="runs", help="checkpoints and logs")
     given = parser.parse_args(arguments)
+    dial = given.method in METHODS and METHODS[given.method].dial
+    alpha = given.alpha if given.alpha is not None else 0.5 if dial else 0.0
     try:
         profile = load_profile(given.profile, **({"data__data_dir": given.data_dir} if given.data_dir else {}))
         if given.method == "base":
             run = base_run(profile, given.seed, given.runs_dir)
         else:
-            run = fine_tune(profile, given.method, given.alpha, given.seed, given.runs_dir)
+            run = fine_tune(profile, given.method, alpha, given.seed, given.runs_dir)
     except (ValueError, FileNotFoundError) as error:
         parser.exit(2, f"error: {error}\n")
     record = record_run(run)

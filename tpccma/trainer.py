@@ -3,6 +3,7 @@
 Legend: B batch size, N training pairs, K captions a picture.
 """
 
+import copy
 import json
 import math
 import shutil
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator, skip_first_batches
 from accelerate.utils import set_seed
 from torch import Tensor
@@ -19,6 +21,7 @@ from tqdm import tqdm
 from tpccma.curriculum import GradientReading, ThreePhaseCurriculum
 from tpccma.data import Corpus, Pairs
 from tpccma.loss import CMALoss
+from tpccma.methods import METHODS, Method
 from tpccma.models import Encoder, prepare
 from tpccma.profiles import Profile, Training
 
@@ -34,6 +37,13 @@ LOG_COLUMNS = (
     "geometry_loss",
     "centroid_loss",
     "paired_loss",
+    "separation_loss",
+    "mix_loss",
+    "reference_loss",
+    "distillation_loss",
+    "divergence_loss",
+    "uniformity_loss",
+    "alignment_loss",
     "clip_norm",
     "cma_norm",
     "cosine",
@@ -88,6 +98,22 @@ class EpochSampler(Sampler):
         return iter((order * self.captions + choice).tolist())
 
 
+class Towers(torch.nn.Module):
+    """Both towers of a model in one forward pass.
+
+    Args:
+        model: an open_clip model or one with its methods.
+    """
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return image and text embeddings before normalisation, (B, D) each, and the inverse temperature."""
+        return self.model.encode_image(images), self.model.encode_text(tokens), self.model.logit_scale.exp()
+
+
 class Trainer:
     """One training run: the model, its data, optimiser and curriculum, and the loop over them.
 
@@ -99,6 +125,7 @@ class Trainer:
         seed: of batch order and choice of captions.
         folder: of ``steps.csv`` and ``checkpoint/``; a checkpoint found there is resumed.
         corpus: whose train split is used.
+        method: its loss replaces `CMALoss`.
     """
 
     def __init__(
@@ -110,6 +137,7 @@ class Trainer:
         seed: int,
         folder: Path,
         corpus: Corpus,
+        method: Method = METHODS["clip"],
     ):
         self.training, self.folder = training, folder
         self.accelerator = Accelerator(mixed_precision=training.precision)
@@ -119,11 +147,13 @@ class Trainer:
         loader = DataLoader(
             dataset, training.batch_size, sampler=self.sampler, drop_last=True, collate_fn=lambda batch: batch
         )
+        if training.init_logit_scale is not None:
+            encoder.model.logit_scale.data.fill_(math.log(training.init_logit_scale))
         encoder.model.logit_scale.requires_grad_(training.learn_logit_scale)
         optimizer = torch.optim.AdamW(
             parameter_groups(encoder.model, training.weight_decay), training.learning_rate, (0.9, training.beta2)
         )
-        self.model, self.optimizer, self.loader = self.accelerator.prepare(encoder.model, optimizer, loader)
+        self.model, self.optimizer, self.loader = self.accelerator.prepare(Towers(encoder.model), optimizer, loader)
         if len(self.loader) == 0:
             raise ValueError(
                 f"{len(dataset)} training pairs do not fill one batch of {training.batch_size}; "
@@ -131,13 +161,17 @@ class Trainer:
             )
         self.total_steps = training.epochs * len(self.loader)
         self.curriculum = ThreePhaseCurriculum(alpha, self.total_steps, **profile.curriculum.model_dump())
-        self.loss = CMALoss(
-            alpha,
-            **profile.loss.model_dump(),
-            gather_with_grad=True,
-            rank=self.accelerator.process_index,
-            world_size=self.accelerator.num_processes,
-        )
+        shared = {
+            "gather_with_grad": True,
+            "rank": self.accelerator.process_index,
+            "world_size": self.accelerator.num_processes,
+        }
+        self.loss = method.loss(**shared) if method.loss else CMALoss(alpha, **profile.loss.model_dump(), **shared)
+        self.needed = getattr(self.loss, "inputs", ())
+        self.teacher = None
+        self.text_features_given = profile.model.kind == "heads"
+        if "teacher" in self.needed or ("sentences" in self.needed and not self.text_features_given):
+            self.teacher = copy.deepcopy(encoder.model).eval().requires_grad_(False).to(self.accelerator.device)
         self.accelerator.register_for_checkpointing(self.curriculum)
         self.step = 0
 
@@ -161,11 +195,13 @@ class Trainer:
     def _take_step(self, images: Tensor, tokens: Tensor) -> dict:
         began = time.perf_counter()
         rate = self._set_learning_rate()
-        x, y, scale = self.model(images, tokens)[:3]
-        x, y = x.float(), y.float()
+        *raw, scale = self.model(images, tokens)
+        raw = tuple(features.float() for features in raw)
+        x, y = (F.normalize(features, dim=-1) for features in raw)
         reading = self._read_gradients(x, y, scale)
-        self.loss.alpha = self.curriculum.update(self.step, reading) if reading else 0.0
-        losses = self.loss(x, y, scale, output_dict=True)
+        alpha = self.curriculum.update(self.step, reading) if reading else 0.0
+        self.loss.alpha = alpha
+        losses = self.loss(x, y, scale, output_dict=True, **self._inputs(images, tokens, raw))
         total = sum(losses.values())
         if not math.isfinite(total.item()):
             raise FloatingPointError(
@@ -179,7 +215,7 @@ class Trainer:
         row = {
             "step": self.step,
             "phase": self.curriculum.phase(self.step),
-            "alpha": self.loss.alpha,
+            "alpha": alpha,
             "learning_rate": rate,
             "logit_scale": scale.item(),
             "loss": total.item(),
@@ -190,6 +226,27 @@ class Trainer:
         row["samples_per_second"] = len(images) * self.accelerator.num_processes / row["seconds"]
         self.step += 1
         return row
+
+    @torch.no_grad()
+    def _inputs(self, images: Tensor, tokens: Tensor, raw: tuple[Tensor, Tensor]) -> dict:
+        """Give a `tpccma.baselines.BaselineLoss` what it names in `inputs`."""
+        provide = {
+            "epoch": lambda: self.step // len(self.loader),
+            "raw": lambda: raw,
+            "sentences": lambda: self._sentences(tokens),
+            "teacher": lambda: (
+                self.teacher.encode_image(images, normalize=True),
+                self.teacher.encode_text(tokens, normalize=True),
+                self.teacher.logit_scale.exp(),
+            ),
+        }
+        return {name: provide[name]() for name in self.needed}
+
+    def _sentences(self, tokens: Tensor) -> Tensor:
+        """Embed captions by meaning: MiniLM where its features are the model's input, else the frozen base model."""
+        if self.text_features_given:
+            return F.normalize(tokens, dim=1)
+        return self.teacher.encode_text(tokens, normalize=True)
 
     def _read_gradients(self, x: Tensor, y: Tensor, scale: Tensor) -> GradientReading | None:
         if self.curriculum.alpha_target == 0:
@@ -205,7 +262,9 @@ class Trainer:
 
     def _clamp_logit_scale(self) -> None:
         with torch.no_grad():
-            self.accelerator.unwrap_model(self.model).logit_scale.clamp_(0, math.log(self.training.max_logit_scale))
+            self.accelerator.unwrap_model(self.model).model.logit_scale.clamp_(
+                0, math.log(self.training.max_logit_scale)
+            )
 
     def _log(self, row: dict) -> None:
         if self.accelerator.is_main_process:
