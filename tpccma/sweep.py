@@ -282,6 +282,7 @@ def search_rates(profile: Profile, jobs: int = 1, runs_dir: str = "runs", result
             raise result
         rows.append(result)
         table = pd.DataFrame(rows).sort_values(["profile", "method", "learning_rate"])
+        path.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(path, index=False)
     return pd.DataFrame(rows).query("profile == @profile.name")
 
