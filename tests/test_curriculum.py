@@ -26,10 +26,11 @@ def curricula(draw) -> tuple[ThreePhaseCurriculum, int]:
         draw(st.floats(0, 1)),
         steps,
         anchor=anchor / 100,
-        ramp_end=max(ramp_end / 100, (anchor + 0.5) / 100),
-        deadline=max(deadline / 100, (anchor + 0.5) / 100),
+        ramp_end=ramp_end / 100,
+        deadline=deadline / 100,
         rho=draw(st.floats(1e-3, 1e3) | st.just(math.inf)),
         slow_rate=draw(st.floats(0.01, 1)),
+        shape=draw(st.sampled_from(["cosine", "linear"])),
     )
     return curriculum, steps
 
@@ -47,6 +48,20 @@ def test_alpha_without_gradients_by_hand():
     assert curriculum.alpha(30) == pytest.approx(0.4 * (1 - math.sqrt(0.5)) / 2)
     assert curriculum.alpha(40) == pytest.approx(0.2)
     assert curriculum.alpha(60) == curriculum.alpha(99) == 0.4
+
+
+def test_linear_ramp_by_hand():
+    curriculum = ThreePhaseCurriculum(0.4, 100, anchor=0.2, ramp_end=0.6, deadline=0.8, shape="linear")
+    # over the steps 20 to 60: after a quarter a quarter of 0.4
+    alphas = [curriculum.alpha(step) for step in (19, 20, 30, 40, 50, 60)]
+    assert alphas == pytest.approx([0.0, 0.0, 0.1, 0.2, 0.3, 0.4])
+
+
+@pytest.mark.parametrize("anchor, jump", [(0.0, 0), (0.2, 20)])
+def test_ramp_without_length_is_a_jump(anchor: float, jump: int):
+    curriculum = ThreePhaseCurriculum(0.5, 100, anchor=anchor, ramp_end=anchor, deadline=0.8)
+    assert [curriculum.update(step, OPPOSED) for step in range(100)] == [0.0] * jump + [0.5] * (100 - jump)
+    assert {curriculum.phase(step) for step in range(jump, 100)} == {"stabilize"}
 
 
 @given(curricula())
@@ -175,7 +190,7 @@ def test_reading_of_a_zero_gradient_is_finite():
         ({"alpha_target": math.nan}, "alpha .*nan"),
         ({"total_steps": 0}, "total_steps .*0"),
         ({"anchor": -0.1}, "anchor=-0.1"),
-        ({"anchor": 0.6}, "anchor=0.6"),
+        ({"anchor": 0.61}, "anchor=0.61"),
         ({"ramp_end": 0.9}, "ramp_end=0.9"),
         ({"deadline": 1.0}, "deadline=1.0"),
         ({"deadline": math.nan}, "deadline=nan"),
@@ -183,6 +198,7 @@ def test_reading_of_a_zero_gradient_is_finite():
         ({"rho": math.nan}, "rho .*nan"),
         ({"slow_rate": 0.0}, "slow_rate .*0.0"),
         ({"slow_rate": 1.5}, "slow_rate .*1.5"),
+        ({"shape": "square"}, "shape .*'square'"),
     ],
 )
 def test_bad_argument_is_named(arguments: dict, named: str):

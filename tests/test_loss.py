@@ -5,8 +5,10 @@ So x_i.y_i = 0.6, x_1.y_2 = x_2.y_1 = 0.8, x_1.x_2 = 0, y_1.y_2 = 0.96.
 """
 
 import math
+from inspect import signature
 from math import exp, log
 
+import open_clip.loss
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,10 +17,12 @@ from hypothesis import strategies as st
 from open_clip.loss import ClipLoss
 from torch import Tensor
 
+import tpccma.loss
 from tpccma.loss import (
     CMALoss,
     centroid_distance,
     check_alpha,
+    gather_pair,
     geometry_mismatch,
     paired_distance,
     reweighted_contrast,
@@ -336,6 +340,31 @@ def test_embedding_gradient_of_the_paired_term_by_hand():
     _, g_cma = loss.embedding_gradients(X, Y, S)
     expected = 10 * torch.cat([(X - Y).flatten(), (Y - X).flatten()])
     torch.testing.assert_close(g_cma, expected.float())
+
+
+# ---- several processes
+
+
+def test_one_process_holds_the_whole_batch():
+    first, second = gather_pair(ClipLoss(), X, Y)
+    assert first is X and second is Y
+
+
+def test_parts_are_gathered_with_the_losss_own_settings(monkeypatch: pytest.MonkeyPatch):
+    calls: list[tuple] = []
+    both = (torch.cat([X, X]), torch.cat([Y, Y]))
+    monkeypatch.setattr(tpccma.loss, "gather_features", lambda *given: calls.append(given) or both)
+    assert gather_pair(ClipLoss(gather_with_grad=True, rank=1, world_size=2), X, Y) is both
+    (given,) = calls
+    named = dict(zip(signature(open_clip.loss.gather_features).parameters, given, strict=True))
+    assert named.pop("image_features") is X and named.pop("text_features") is Y
+    assert named == {
+        "local_loss": False,
+        "gather_with_grad": True,
+        "rank": 1,
+        "world_size": 2,
+        "use_horovod": False,
+    }
 
 
 # ---- bad arguments

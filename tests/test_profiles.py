@@ -5,9 +5,20 @@ import yaml
 
 from tpccma.profiles import Profile, load_profile, profile_names
 
+SCALES = {  # profiles that differ in their base
+    "scale-20": {"base__init_logit_scale": 20},
+    "scale-50": {"base__init_logit_scale": 50},
+    "scale-learned": {"base__init_logit_scale": 14.3, "base__learn_logit_scale": True},
+}
+
+
+def named(name: str, profile: Profile) -> Profile:
+    return profile.model_copy(update={"name": name})
+
 
 def test_shipped_profiles_load():
-    assert {"demo", "fashion"} <= set(profile_names())
+    scales = {f"{parent}-{kind}" for parent in ("demo", "fashion") for kind in SCALES}
+    assert set(profile_names()) == {"demo", "fashion", "fashion-masked", *scales}
     for name in profile_names():
         assert load_profile(name).name == name
 
@@ -18,7 +29,7 @@ def test_demo_is_the_default():
 
 @pytest.mark.parametrize("name", ["demoo", "", "missing.yaml", "configs/demo"])
 def test_unknown_profile_is_named_with_the_known_ones(name: str):
-    with pytest.raises(ValueError, match=f"unknown profile '{name}'.*demo, fashion"):
+    with pytest.raises(ValueError, match=f"unknown profile '{name}': give one of {', '.join(profile_names())}, or"):
         load_profile(name)
 
 
@@ -37,6 +48,10 @@ def test_unknown_profile_is_named_with_the_known_ones(name: str):
         ({"curriculum__anchor": 0.7}, "curriculum: .*anchor=0.7"),
         ({"curriculum__deadline": 1.0}, "curriculum: .*deadline=1.0"),
         ({"curriculum__slow_rate": 0.0}, "curriculum: .*slow_rate.*0.0"),
+        ({"curriculum__shape": "square"}, "curriculum.shape: .* got 'square'"),
+        ({"base__init_logit_scale": 0}, "base.init_logit_scale: .* got 0"),
+        ({"learning_rates": {"clip": 0}}, "learning_rates.clip: .* got 0"),
+        ({"learning_rates": {"clipp": 1e-3}}, "learning_rates: .*unknown method 'clipp'"),
         ({"evaluation__kmeans_restarts": 0}, "evaluation.kmeans_restarts: .* got 0"),
         ({"evaluation__decoder__width": 130}, "evaluation.decoder: .*130"),
         ({"data__train_pairs": 0}, "data.demo.train_pairs: .* got 0"),
@@ -78,6 +93,64 @@ def test_yaml_file_that_lacks_a_part_is_named(tmp_path: Path):
     path.write_text("name: mine\n")
     with pytest.raises(ValueError, match=r"mine\.yaml: data: Field required"):
         load_profile(path)
+
+
+def test_extended_profile_replaces_what_the_file_says_and_keeps_the_rest(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo\nname: mine\nfine_tune:\n  epochs: 70\nevaluation:\n  decoder:\n    steps: 90\n")
+    expected = load_profile("demo", fine_tune__epochs=70, evaluation__decoder__steps=90)
+    assert load_profile(path) == named("mine", expected)
+    assert load_profile(path).evaluation.decoder.width == load_profile("demo").evaluation.decoder.width == 128
+
+
+def test_extended_profile_may_extend_another(tmp_path: Path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("extends: fashion\nname: first\nbase:\n  init_logit_scale: 20\n  epochs: 7\n")
+    second.write_text(f"extends: {first}\nname: second\nbase:\n  epochs: 8\n")
+    expected = load_profile("fashion", base__init_logit_scale=20, base__epochs=8)
+    assert load_profile(second) == named("second", expected)
+
+
+def test_null_replaces_a_value(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo\nmodel:\n  pretrained: null\n")
+    assert load_profile(path) == load_profile("demo", model__pretrained=None) != load_profile("demo")
+
+
+@pytest.mark.parametrize("parent", ["nowhere", "nowhere.yaml"])
+def test_unknown_parent_is_named(tmp_path: Path, parent: str):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"extends: {parent}\nname: mine\n")
+    with pytest.raises(ValueError, match=f"unknown profile '{parent}'.*demo, "):
+        load_profile(path)
+
+
+def test_bad_value_of_an_extended_profile_is_named(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo\nname: mine\nbase:\n  epoch: 7\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml: base\.epoch: Extra inputs"):
+        load_profile(path)
+
+
+@pytest.mark.parametrize("text", ["", "5", "[1, 2]", "demo"])
+def test_file_that_is_no_profile_is_named(tmp_path: Path, text: str):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"mine\.yaml"):
+        load_profile(path)
+
+
+@pytest.mark.parametrize("kind", SCALES)
+@pytest.mark.parametrize("parent, without_weights", [("demo", {"model__pretrained": None}), ("fashion", {})])
+def test_scale_profiles_differ_from_their_parent_in_the_base_alone(parent: str, without_weights: dict, kind: str):
+    name = f"{parent}-{kind}"
+    assert load_profile(name) == named(name, load_profile(parent, **without_weights, **SCALES[kind]))
+    assert load_profile(parent).base.learn_logit_scale is False  # so a start of 20 or 50 is where it stays
+
+
+def test_masked_profile_differs_from_its_parent_in_the_titles_alone():
+    expected = named("fashion-masked", load_profile("fashion", data__mask_titles=True))
+    assert load_profile("fashion-masked") == expected
 
 
 def test_profiles_cannot_be_changed_in_place():

@@ -12,11 +12,12 @@ import tpccma.models
 import tpccma.results
 from tpccma import base_run, fine_tune, load_profile
 from tpccma.data import Corpus, Pairs
+from tpccma.methods import METHODS
 from tpccma.metrics import modality_gap
 from tpccma.models import build_model, load_encoder
 from tpccma.profiles import Profile
 from tpccma.train import Run, check_seed, fingerprint, main, run_name, train_base
-from tpccma.trainer import LOG_COLUMNS, CaptionedPairs, EpochSampler, Trainer, parameter_groups, warmup_cosine
+from tpccma.trainer import LOG_COLUMNS, CaptionedPairs, EpochSampler, Towers, Trainer, parameter_groups, warmup_cosine
 
 MEASURED = [column for column in LOG_COLUMNS if column not in ("seconds", "samples_per_second")]
 
@@ -73,8 +74,8 @@ def test_bad_alpha_is_named_before_any_work(tiny_profile: Profile, tmp_path: Pat
     "arguments, named",
     [
         ({"profile": "demoo"}, "unknown profile 'demoo'"),
-        ({"method": "sgd"}, "unknown method 'sgd': give one of tpc-cma, clip"),
-        ({"method": "clip", "alpha": 0.5}, "takes alpha=0, got alpha=0.5"),
+        ({"method": "sgd"}, f"unknown method 'sgd': give one of {', '.join(METHODS)}$"),
+        ({"method": "clip", "alpha": 0.5}, "method 'clip' has no dial and takes alpha=0, got alpha=0.5"),
         ({"seed": -1}, "seed must be .* got -1"),
         ({"seed": 1.5}, "seed must be .* got 1.5"),
         ({"seed": "0"}, "seed must be .* got '0'"),
@@ -110,7 +111,8 @@ def test_missing_base_is_named(tmp_path: Path):
 
 
 def test_training_lowers_the_loss(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
-    run = fine_tune(load_profile(tiny_profile, fine_tune__epochs=4), "clip", 0, 0, tmp_path, tiny_corpus)
+    profile = load_profile(tiny_profile, fine_tune__epochs=4, learning_rates={"clip": 3e-4})
+    run = fine_tune(profile, "clip", 0, 0, tmp_path, tiny_corpus)
     assert run.steps.loss[-4:].mean() < 0.8 * run.steps.loss[:4].mean()
 
 
@@ -121,7 +123,7 @@ def test_run_holds_what_was_trained(aligned: Run, tiny_profile: Profile, runs_di
     assert weights_differ(aligned, base_run(tiny_profile))
 
 
-def test_log_has_a_row_a_step(aligned: Run):
+def test_log_has_a_row_a_step(aligned: Run, tiny_profile: Profile):
     steps = aligned.steps
     assert tuple(steps.columns) == LOG_COLUMNS
     assert steps.step.tolist() == list(range(16))  # 2 epochs of 256 / 32 steps
@@ -131,7 +133,8 @@ def test_log_has_a_row_a_step(aligned: Run):
     terms = steps[["contrastive_loss", "reweighted_loss", "geometry_loss", "centroid_loss", "paired_loss"]]
     assert terms.fillna(0).sum(axis=1).tolist() == pytest.approx(steps.loss.tolist(), rel=1e-5)
     assert terms.reweighted_loss.isna().tolist() == (steps.alpha == 0).tolist()
-    rates = [tiny_rate * 3e-4 for tiny_rate in (warmup_cosine(step, 16, 0.1) for step in range(16))]
+    rate = tiny_profile.training_of("tpc-cma").learning_rate
+    rates = [rate * factor for factor in (warmup_cosine(step, 16, 0.1) for step in range(16))]
     assert steps.learning_rate.tolist() == pytest.approx(rates)
     assert aligned.wall_seconds == pytest.approx(steps.seconds.sum()) and aligned.wall_seconds > 0
     assert aligned.samples_per_second == steps.samples_per_second.median() > 0
@@ -171,6 +174,21 @@ def test_killed_and_resumed_equals_uninterrupted(
     pd.testing.assert_frame_equal(resumed.steps[MEASURED], aligned.steps[MEASURED], rtol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["m2-mix", "clip-refine"])  # their losses draw random numbers
+@pytest.mark.parametrize("step", [5, 12])  # at a checkpoint in the middle of the first epoch, and in the second epoch
+def test_resumed_training_draws_as_if_uninterrupted(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, method: str, step: int
+):
+    whole = fine_tune(tiny_profile, method, 0, 0, tmp_path / "whole", tiny_corpus)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        kill_at(step, patch)
+        fine_tune(tiny_profile, method, 0, 0, tmp_path / "killed", tiny_corpus)
+    torch.manual_seed(999)
+    resumed = fine_tune(tiny_profile, method, 0, 0, tmp_path / "killed", tiny_corpus)
+    pd.testing.assert_frame_equal(resumed.steps[MEASURED], whole.steps[MEASURED], rtol=1e-6)
+    assert_equal_weights(resumed, whole)
+
+
 def test_checkpoint_carries_the_curriculum(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
     trainer = Trainer(build_model(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
     trainer.curriculum.lag, trainer.curriculum.cap, trainer.step = 1.5, 0.25, 5
@@ -190,8 +208,9 @@ def test_seed_decides_the_weights(aligned: Run, tiny_profile: Profile, tiny_corp
 
 
 def test_alpha_0_is_continued_plain_clip(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
-    ours = fine_tune(tiny_profile, "tpc-cma", 0, 0, tmp_path, tiny_corpus)
-    clip = fine_tune(tiny_profile, "clip", 0.0, 0, tmp_path, tiny_corpus)
+    profile = load_profile(tiny_profile, learning_rates={})  # else each trains at its own
+    ours = fine_tune(profile, "tpc-cma", 0, 0, tmp_path, tiny_corpus)
+    clip = fine_tune(profile, "clip", 0.0, 0, tmp_path, tiny_corpus)
     assert ours.folder != clip.folder
     assert_equal_weights(ours, clip)
     assert ours.steps.loss.tolist() == clip.steps.loss.tolist() == ours.steps.contrastive_loss.tolist()
@@ -224,7 +243,8 @@ def test_diverged_training_ends_with_its_step(tiny_profile: Profile, tiny_corpus
     )
     model = nn.ModuleDict({"head": nn.Linear(4, 3)})
     model.logit_scale = nn.Parameter(torch.tensor(1.0))
-    model.forward = lambda x, y: (model["head"](x), model["head"](x), model.logit_scale.exp())
+    model.encode_image = model["head"].forward
+    model.encode_text = lambda tokens: model["head"](torch.ones(len(tokens), 4))
     encoder = build_model(tiny_profile)
     encoder.model = model
     trainer = Trainer(encoder, tiny_profile, tiny_profile.fine_tune, 0.0, 0, tmp_path / "diverged", broken)
@@ -294,7 +314,85 @@ def test_training_a_base_starts_from_random_weights(tiny_profile: Profile, tiny_
     assert_equal_weights(train_base(profile, 4, tmp_path, tiny_corpus), run)
 
 
+@pytest.fixture
+def from_scratch(tiny_profile: Profile) -> Profile:
+    """The tiny profile without weights to start from: 4 steps of 64 make a base."""
+    changes = {"model__pretrained": None, "data__base_pairs": 256, "base__epochs": 1, "base__batch_size": 64}
+    return load_profile(tiny_profile, **changes)
+
+
+def test_without_weights_one_base_is_trained_for_all_seeds(
+    from_scratch: Profile, tiny_corpus: Corpus, tmp_path: Path, monkeypatch
+):
+    first = base_run(from_scratch, 0, tmp_path)
+    recipe = train_base(from_scratch, 0, tmp_path / "by hand", tiny_corpus)  # base_pairs are as many as train_pairs
+    assert_equal_weights(first, recipe)
+    assert weights_differ(first, Run(**{**vars(first), "encoder": build_model(from_scratch)}))
+    kill_at(0, monkeypatch)
+    third = base_run(from_scratch, 2, tmp_path)
+    assert (third.method, third.seed, len(third.steps)) == ("base", 2, 0)
+    assert_equal_weights(third, first)
+    assert len(list((tmp_path / "demo").iterdir())) == 1
+    assert third.fingerprint == fingerprint(from_scratch, "base", 0.0, 2) != first.fingerprint
+
+
+def test_base_learns_from_base_pairs(from_scratch: Profile, tmp_path: Path, monkeypatch):
+    seen: list[int] = []
+    run = Trainer.run
+    monkeypatch.setattr(Trainer, "run", lambda trainer: seen.append(len(trainer.sampler)) or run(trainer))
+    fine_tune(load_profile(from_scratch, data__base_pairs=128, data__train_pairs=192), "clip", 0, 0, tmp_path)
+    assert seen == [128, 192]
+
+
+def test_fine_tuning_starts_from_the_trained_base(from_scratch: Profile, tiny_corpus: Corpus, tmp_path: Path):
+    base = base_run(from_scratch, 0, tmp_path)
+    frozen = load_profile(from_scratch, learning_rates={"clip": 1e-12}, fine_tune__epochs=1)
+    tuned = fine_tune(frozen, "clip", 0, 1, tmp_path, tiny_corpus)
+    for name, parameter in tuned.encoder.model.named_parameters():
+        torch.testing.assert_close(parameter, base.encoder.model.get_parameter(name), rtol=0, atol=1e-6, msg=name)
+
+
+def test_logit_scale_starts_where_the_recipe_says_and_stays(from_scratch: Profile, tiny_corpus: Corpus, tmp_path: Path):
+    profile = load_profile(from_scratch, base__init_logit_scale=20, base__learn_logit_scale=False)
+    run = train_base(profile, 0, tmp_path, tiny_corpus)
+    assert run.steps.logit_scale.tolist() == [pytest.approx(20)] * 4
+    assert base_run(profile, 3, tmp_path).encoder.model.logit_scale.exp().item() == pytest.approx(20)
+
+
+def test_learned_logit_scale_starts_where_the_recipe_says_and_moves(
+    from_scratch: Profile, tiny_corpus: Corpus, tmp_path: Path
+):
+    profile = load_profile(from_scratch, base__init_logit_scale=14.3, base__learn_logit_scale=True)
+    run = train_base(profile, 0, tmp_path, tiny_corpus)
+    assert run.steps.logit_scale[0] == pytest.approx(14.3)
+    assert run.encoder.model.logit_scale.exp().item() != pytest.approx(14.3, abs=1e-4)
+
+
+def test_recipe_of_the_base_decides_the_fingerprint(from_scratch: Profile):
+    profiles = [load_profile(from_scratch, base__init_logit_scale=scale) for scale in (None, 20, 50)]
+    for key in (("base", 0.0, 0), ("clip", 0.0, 0), ("mean-centering", 0.0, 0)):
+        assert len({fingerprint(profile, *key) for profile in profiles}) == 3
+
+
+def test_fingerprint_knows_masked_titles():
+    marks = [fingerprint(load_profile("fashion", data__mask_titles=mask), "clip", 0.0, 0) for mask in (False, True)]
+    assert marks[0] != marks[1]
+    assert marks[0] == fingerprint(load_profile("fashion"), "clip", 0.0, 0)
+
+
 # ---- parts
+
+
+def test_towers_give_both_embeddings_before_normalisation(tiny_profile: Profile, tiny_corpus: Corpus):
+    encoder = build_model(tiny_profile)
+    model = encoder.model.eval()
+    images, tokens = tiny_corpus.test.images[:3].float() / 127.5 - 1, encoder.tokenizer(["a red star.", "a moon.", "a"])
+    with torch.no_grad():
+        x, y, scale = Towers(model)(images, tokens)
+        torch.testing.assert_close(F.normalize(x, dim=1), model.encode_image(images, normalize=True))
+        torch.testing.assert_close(F.normalize(y, dim=1), model.encode_text(tokens, normalize=True))
+    assert min((rows.norm(dim=1) - 1).abs().max() for rows in (x, y)) > 0.01
+    assert scale.item() == pytest.approx(100)
 
 
 def test_warmup_cosine_by_hand():

@@ -13,11 +13,11 @@ from tpccma.verdicts import (
     judge,
     judge_prediction,
     points_lost,
-    predict,
     reduction,
     seed_interval,
     share_left,
     squared_reduction,
+    write,
 )
 
 RUN, REFERENCE = pd.Series([0.2, 0.6]), pd.Series([0.8, 0.5])
@@ -100,37 +100,14 @@ def test_verdict_of_a_prediction(low: float, high: float, reached: bool, verdict
     assert judge_prediction(Estimate(0, low, high, 12), reached) == verdict
 
 
-def models(settings: int) -> pd.DataFrame:
-    """Two seeds a setting; quality falls exactly with the distribution gap, and not at all with the raw gap."""
-    alpha = np.repeat(np.arange(settings) / settings, 2)
-    raw = np.tile([0.5, 0.7], settings)  # the two seeds of a setting differ in the raw gap alone
-    return pd.DataFrame(
-        {"method": "tpc-cma", "alpha": alpha, "raw_gap": raw, "distribution_gap": 1 - alpha, "ari": 0.2 + 0.5 * alpha}
-    )
-
-
-def test_prediction_tells_the_gap_that_quality_follows_from_the_one_it_does_not():
-    found = predict(models(12), "ari", resamples=50)
-    assert found.distribution == pytest.approx((1, 1, 1, 12))
-    assert found.raw == pytest.approx((0, 0, 0, 12), abs=1e-9)  # each setting holds both values of the raw gap
-    assert found.difference == pytest.approx((1, 1, 1, 12))
-
-
-def test_r_squared_of_a_hand_made_line():
-    # gap 0..9, quality the same with 4 and 5 swapped; both are ranks, so Spearman's r = 1 - 6 * 2 / (10 * 99)
-    table = models(20).iloc[::2].head(10).assign(distribution_gap=range(10), ari=[0, 1, 2, 3, 5, 4, 6, 7, 8, 9])
-    assert predict(table, "ari", resamples=10).distribution.ours == pytest.approx((1 - 12 / 990) ** 2)
-
-
-def test_prediction_resamples_settings_with_their_seeds_and_repeats_exactly():
-    noisy = models(12).assign(ari=np.sin(np.arange(24)))
-    first, second = predict(noisy, "ari", resamples=50), predict(noisy, "ari", resamples=50)
-    assert first == second
-    assert 0 <= first.distribution.low < first.distribution.high <= 1
-
-
-@pytest.mark.parametrize("quality", ["ari", "not there"])
-def test_prediction_wants_ten_settings(quality: str):
-    found = predict(models(9), quality)
-    assert found.difference.n == (9 if quality == "ari" else 0)
-    assert math.isnan(found.distribution.ours)
+@pytest.mark.parametrize(
+    ("found", "digits", "sign", "text"),
+    [
+        (Estimate(0.51649, 0.5, 0.53, 5), 3, False, "0.516 [0.500, 0.530]"),
+        (Estimate(0.5, n=2), 1, True, "+0.5"),
+        (Estimate(-0.5, -1, 0, 3), 1, True, "-0.5 [-1.0, +0.0]"),
+        (Estimate(), 3, False, "–"),
+    ],
+)
+def test_estimates_are_written_with_the_interval_they_have(found: Estimate, digits: int, sign: bool, text: str):
+    assert write(found, digits, sign) == text

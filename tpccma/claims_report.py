@@ -82,6 +82,9 @@ def describe(part: pd.DataFrame) -> list[str]:
 
 
 def _reading_text(row: pd.Series, other: pd.Series) -> str:
+    """Write a reading with its effect; of C6's many readings the paired ones only, the others by name."""
+    if row.claim == "C6" and not row.reading.endswith("paired"):
+        return row.reading
     notes = [row.note] if row.note else []
     second = other.get(row.reading, row.verdict)
     if second not in (row.verdict, "not run"):

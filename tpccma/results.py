@@ -65,7 +65,8 @@ def record_run(run: Run, corpus: Corpus | None = None, results_dir: str | Path =
     if own.is_file() and _read(own).get("evaluation") == settings:
         record = _read(own)
     else:
-        record = make_record(run, evaluate(run, corpus)) | {"evaluation": settings}
+        scale = run.encoder.model.logit_scale.exp().item()
+        record = make_record(run, evaluate(run, corpus) | {"logit_scale": scale}) | {"evaluation": settings}
         own.parent.mkdir(parents=True, exist_ok=True)
         _write(own, json.dumps(record, indent=1) + "\n")
     save_record(record, results_dir)

@@ -11,13 +11,14 @@ The rules were fixed before any result existed [ours]. With [low, high] the 95 %
 - statement (C8), which names no figure: "removes the centroid gap" is read as more than 90 % of it, "leaves the
   distribution gap" as more than half of it; **reproduced** if low > that bound, **contradicted** if high < the bound,
   else **not reproduced**.
-- prediction (C6, C7), of the R² of the distribution gap minus that of the raw gap: **reproduced** if low > 0 and the
-  interval of the claim's own R² holds the paper's figure or lies beyond it (above for C6, below for C7); **direction
-  only** if just low > 0; **contradicted** if high < 0; else **not reproduced**.
+- prediction (C6, C7), of the R² of a reading of the distribution gap minus that of the raw gap: **reproduced** if
+  low > 0 and the interval of the claim's own R² holds the paper's figure or lies beyond it (above for C6, below for
+  C7); **direction only** if just low > 0; **contradicted** if high < 0; else **not reproduced**.
 
-**not run** stands where there is no interval: fewer than three seeds, or for a prediction fewer than ten settings.
+**not run** stands where there is no interval: fewer than three seeds, or for a prediction (`tpccma.prediction`) fewer
+than ten settings.
 
-Legend: S seeds, M models.
+Legend: S seeds.
 """
 
 from typing import NamedTuple
@@ -38,6 +39,20 @@ class Estimate(NamedTuple):
     low: float = NONE
     high: float = NONE
     n: int = 0
+
+
+def write(found: Estimate, digits: int = 3, sign: bool = False) -> str:
+    """Write an estimate such as ``0.516 [0.502, 0.530]``, without brackets where there is no interval; a dash for none.
+
+    Args:
+        found: an `Estimate`, or a row of a table that has its fields.
+        digits: after the point.
+        sign: write a plus as well.
+    """
+    if np.isnan(found.ours):
+        return "–"
+    form = f"{{:{'+' * sign}.{digits}f}}".format
+    return form(found.ours) + ("" if np.isnan(found.low) else f" [{form(found.low)}, {form(found.high)}]")
 
 
 def reduction(run: pd.Series, reference: pd.Series) -> pd.Series:
@@ -116,59 +131,11 @@ def judge(rule: str, found: Estimate, paper: float) -> str:
     return "contradicted" if opposite else "not reproduced"
 
 
-class Prediction(NamedTuple):
-    """How well two gaps predict a task: R² of the `distribution` gap, of the `raw` gap, and their `difference`."""
-
-    distribution: Estimate
-    raw: Estimate
-    difference: Estimate
-
-
-def predict(runs: pd.DataFrame, quality: str, resamples: int = 1000, seed: int = 0) -> Prediction:
-    """Measure how well the distribution gap and the raw gap predict a task over many models.
-
-    R² is the squared correlation over all models. Seeds of one method and alpha are no independent models, so the
-    bootstrap resamples these settings, each with all its seeds.
-
-    Args:
-        runs: M rows of the results, of one profile.
-        quality: column of the task's score.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-
-    Returns:
-        The `Prediction`, n the number of settings; NaN with fewer than ten of them.
-    """
-    columns = ["distribution_gap", "raw_gap", quality]
-    runs = runs.dropna(subset=columns) if set(columns) <= set(runs) else runs.iloc[:0]
-    settings = [part[columns].to_numpy() for _, part in runs.groupby(["method", "alpha"])]
-    if len(settings) < MIN_SETTINGS:
-        return Prediction(*[Estimate(n=len(settings))] * 3)
-    generator = np.random.default_rng(seed)
-    draws = generator.integers(len(settings), size=(resamples, len(settings)))
-    squares = np.array([_r_squared(np.concatenate([settings[i] for i in draw])) for draw in draws])
-    ours = _r_squared(np.concatenate(settings))
-    return Prediction(
-        *(
-            Estimate(float(value), *map(float, np.nanquantile(resampled, (0.025, 0.975))), len(settings))
-            for value, resampled in zip(ours, squares.T, strict=True)
-        )
-    )
-
-
-def _r_squared(models: np.ndarray) -> np.ndarray:
-    """R² of the first and of the second column with the third, and the difference of the two."""
-    deviations = models - models.mean(0)
-    distribution, raw, quality = (deviations / np.sqrt((deviations**2).sum(0)).clip(1e-12)).T
-    squares = (distribution @ quality) ** 2, (raw @ quality) ** 2
-    return np.array([*squares, squares[0] - squares[1]])
-
-
 def judge_prediction(contrast: Estimate, reached: bool) -> str:
     """Apply the rule for predictions, see the top of this module.
 
     Args:
-        contrast: R² of the distribution gap minus that of the raw gap.
+        contrast: R² of a reading of the distribution gap minus that of the raw gap.
         reached: the interval of the claim's own R² holds the paper's figure or lies beyond it.
 
     Returns:

@@ -1,0 +1,59 @@
+"""The ablations' tables, on hand-made results."""
+
+import pandas as pd
+
+from tpccma.ablation import (
+    PARTS,
+    WHOLE,
+    against_clip,
+    against_whole,
+    all_settings,
+    anchors,
+    describe_changes,
+)
+from tpccma.methods import ABLATIONS
+from tpccma.profiles import load_profile
+
+
+def rows(method: str, alpha: float, gaps: list[float]) -> pd.DataFrame:
+    keys = {"profile": "demo", "method": method, "alpha": alpha}
+    return pd.DataFrame({**keys, "seed": range(len(gaps)), "raw_gap": gaps, "cider": 1.0})
+
+
+RESULTS = pd.concat(
+    [
+        rows("tpc-cma", 0.5, [0.2, 0.3, 0.4]),
+        rows("tpc-cma", 0.0, [0.8, 0.9, 1.0]),
+        rows("tpc-cma-no-paired", 0.5, [0.5, 0.6, 0.7]),
+    ]
+)
+
+
+def test_every_ablation_has_a_label():
+    assert set(PARTS) == set(ABLATIONS)
+    assert len(set(PARTS.values())) == len(ABLATIONS)
+
+
+def test_label_of_the_anchor_is_the_profiles():
+    (label,) = (name for name in anchors("demo") if WHOLE in name)
+    assert label == f"anchor {load_profile('demo').curriculum.anchor:g} ({WHOLE})"
+    assert anchors("demo")[label] == all_settings("demo")[WHOLE]
+
+
+def test_parts_are_set_against_the_whole_and_everything_against_continued_clip():
+    whole = against_whole(RESULTS, ["demo"]).query("column == 'raw_gap'").set_index("row").ours
+    assert round(whole["no paired term"], 6) == 0.3
+    assert whole.drop("no paired term").isna().all()  # not run
+    clip = against_clip(RESULTS, ["demo"]).query("column == 'raw_gap'").set_index("row").ours
+    assert clip[[WHOLE, "no paired term"]].round(6).tolist() == [-0.6, -0.3]
+
+
+def test_description_names_what_excludes_zero():
+    said = describe_changes(against_whole(RESULTS, ["demo"]), "demo")
+    # raw gap and CIDEr of one ablation have an interval; CIDEr does not change
+    assert said.startswith("1 of 2 differences have an interval that excludes 0, where chance alone would give about 0")
+    assert said.endswith(". raw gap: no paired term +0.300 [+0.300, +0.300]")
+
+
+def test_description_without_runs():
+    assert describe_changes(against_whole(RESULTS, ["demo"]), "fashion") == "no differences with an interval yet"

@@ -1,0 +1,75 @@
+"""What the base's logit scale decides, on hand-made results."""
+
+import pandas as pd
+import pytest
+
+from tpccma.base_scale import (
+    MODELS,
+    SCALES,
+    describe_verdicts,
+    pooled_predictions,
+    scale_changes,
+    scale_levels,
+    scale_settings,
+    verdicts_by_scale,
+)
+from tpccma.profiles import profile_names
+from tpccma.results import load_results
+
+
+@pytest.fixture
+def results(tmp_path) -> pd.DataFrame:
+    """Every base of the demo but "learned"; alpha 0.5 halves the raw gap at scale 100 and leaves it as it is at 20."""
+    rows = []
+    for suffix, factor in (("-scale-20", 1.0), ("-scale-50", 0.75), ("", 0.5)):
+        for place, (method, alpha) in enumerate(MODELS.values()):
+            for seed in range(3):
+                gap = factor * 0.8 if alpha == 0.5 else 0.8
+                more = {
+                    "distribution_gap": 0.1 * place + gap,
+                    "clustering_ari": 0.2 * place + 0.01 * seed,
+                    "cider": 1.0,
+                }
+                key = {"profile": f"demo{suffix}", "method": method, "alpha": alpha, "seed": seed}
+                rows.append({**key, "raw_gap": gap, **more})
+    pd.DataFrame(rows).to_csv(tmp_path / "results.csv", index=False)
+    return load_results(tmp_path)
+
+
+def test_every_scale_is_a_profile_that_ships():
+    for family in ("demo", "fashion"):
+        profiles = {setting.profile for models in scale_settings(family).values() for setting in models.values()}
+        assert profiles <= set(profile_names())
+        assert len(profiles) == len(SCALES)
+
+
+def test_levels_and_changes_by_scale(results: pd.DataFrame):
+    gap = {"raw_gap": "raw gap"}
+    table = scale_levels(results, "demo", gap).set_index(["scale", "row"]).ours
+    assert table["50", "alpha 0.5"] == pytest.approx(0.6)
+    assert table["100", "base"] == pytest.approx(0.8)
+    assert table["learned"].isna().all()
+    against = scale_changes(results, "demo", "continued CLIP", gap).set_index("row").ours
+    assert against["alpha 0.5, scale 100"] == pytest.approx(-0.4)
+    assert against["alpha 0.5, scale 20"] == pytest.approx(0)
+
+
+def test_verdicts_by_scale_and_what_changes(results: pd.DataFrame):
+    table = verdicts_by_scale(results, "demo")
+    # C3 raw: 0, 25 and 50 % in every seed, against the paper's 82.3 %
+    verdicts = ["not reproduced", "direction only", "direction only", "not run"]
+    assert table.loc[("C3", "raw", "base")].tolist() == verdicts
+    assert set(table.index.get_level_values("claim")) == {"C1", "C2", "C3", "C4", "C5"}
+    said = describe_verdicts(table, "base")
+    assert "C3 raw (direction only at 50, 100; not reproduced at 20)" in said
+    assert "C1 raw" not in said  # alpha 0.05 changes nothing on any base
+    assert describe_verdicts(table.iloc[:0], "base") == "fewer than two scales were run"
+
+
+def test_pooling_takes_each_base_as_a_setting(results: pd.DataFrame):
+    extra = results[results.method == "base"].assign(method="fahim", model="fahim")
+    pooled = pooled_predictions(pd.concat([results, extra]), "demo")
+    assert pooled.loc[("four of every base", "ARI"), "settings"] == 3 * 4
+    assert pooled.loc[("all of every base", "ARI"), "settings"] == 3 * 5
+    assert pooled.loc[("four of every base", "CIDEr raw-fed"), "raw gap"] == "0.00 [0.00, 0.00]"  # CIDEr is constant
+    assert pooled_predictions(results, "fashion")["verdict on C6"].unique().tolist() == ["not run"]

@@ -1,0 +1,392 @@
+from math import log
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tpccma import base_run, fine_tune, load_profile
+from tpccma.baselines import PostProcessed, Recentre
+from tpccma.curriculum import ThreePhaseCurriculum
+from tpccma.data import Corpus, Pairs
+from tpccma.methods import ABLATIONS, METHODS, check_method, find_method
+from tpccma.models import Encoder, build_model
+from tpccma.profiles import Profile
+from tpccma.results import KEYS, load_records
+from tpccma.train import Run, fingerprint, run_name
+from tpccma.trainer import Trainer
+
+RECORDS = Path(__file__).parents[1] / "results"
+TERMS = ("reweighted", "geometry", "centroid", "paired")
+POST_PROCESSED = ("mean-centering", "mind-the-gap", "i0t-post", "realign")
+LOSS_COLUMNS = {
+    "clip": {"contrastive_loss"},
+    "align-clip": {"contrastive_loss", "separation_loss"},
+    "m2-mix": {"contrastive_loss", "mix_loss"},
+    "clip-refine": {"reference_loss", "distillation_loss"},
+    "cs-aligner": {"contrastive_loss", "divergence_loss"},
+    "i0t-async": {"contrastive_loss"},
+    "fahim": {"contrastive_loss", "uniformity_loss", "alignment_loss"},
+    "modgap": {"contrastive_loss", "uniformity_loss", "alignment_loss"},
+}
+TEXTS = ["a red star.", "a moon.", "there is a small circle."]
+
+
+def alpha_of(method: str) -> float:
+    return 0.5 if METHODS[method].dial else 0.0
+
+
+def columns_filled(run: Run) -> set[str]:
+    """The columns of the log that hold the terms of the loss, as far as any step filled them."""
+    terms = run.steps.filter(like="_loss")
+    return set(terms.columns[terms.notna().any()])
+
+
+@pytest.fixture(scope="module")
+def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def run_of(tiny_profile: Profile, tiny_corpus: Corpus, runs_dir: Path):
+    """Run a method once a module, seed 0, a dial at 0.5."""
+    done: dict[str, Run] = {}
+
+    def run(method: str) -> Run:
+        if method not in done:
+            done[method] = fine_tune(tiny_profile, method, alpha_of(method), 0, runs_dir, tiny_corpus)
+        return done[method]
+
+    return run
+
+
+# ---- the register
+
+
+def test_every_method_of_the_comparison_is_there():
+    paper = {"mean-centering", "align-clip", "m2-mix", "clip-refine", "cs-aligner"}  # the paper's baselines
+    relatives = {"mind-the-gap", "i0t-post", "i0t-async", "realign", "fahim", "modgap"}
+    assert {"tpc-cma", "clip"} | paper | relatives == set(METHODS) - set(ABLATIONS)
+
+
+def test_ablations_take_a_dial_and_the_learning_rate_of_tpc_cma():
+    assert len(ABLATIONS) == 9
+    assert all((METHODS[name].dial, METHODS[name].like) == (True, "tpc-cma") for name in ABLATIONS)
+    assert all(METHODS[name].changes for name in ABLATIONS)
+
+
+def test_only_tpc_cma_and_its_ablations_have_a_dial():
+    assert {name for name, method in METHODS.items() if method.dial} == {"tpc-cma", *ABLATIONS}
+
+
+def test_post_processing_is_what_is_not_trained():
+    assert {name for name, method in METHODS.items() if not method.trained} == set(POST_PROCESSED)
+    assert all(METHODS[name].maps for name in POST_PROCESSED)
+
+
+def test_found_method_is_the_registers():
+    assert find_method("clip") is METHODS["clip"]
+    assert check_method("clip", 0) is METHODS["clip"] and check_method("tpc-cma", 0.3) is METHODS["tpc-cma"]
+    assert check_method("tpc-cma", 0.0).dial
+
+
+@pytest.mark.parametrize("name", ["sgd", "", "CLIP", "base"])
+def test_unknown_method_is_named_with_all_known_ones(name: str):
+    for find in (find_method, lambda name: check_method(name, 0.5)):
+        with pytest.raises(ValueError) as error:
+            find(name)
+        assert str(error.value) == f"unknown method {name!r}: give one of {', '.join(METHODS)}"
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.dial])
+def test_method_without_a_dial_takes_alpha_0_only(name: str):
+    with pytest.raises(ValueError, match=rf"method '{name}' has no dial and takes alpha=0, got alpha=0\.05"):
+        check_method(name, 0.05)
+
+
+# ---- learning rates
+
+
+def test_learning_rates_are_those_of_the_profile_or_fine_tunes(tiny_profile: Profile):
+    profile = load_profile(tiny_profile, learning_rates={"tpc-cma": 2e-3, "clip": 1e-5}, fine_tune__learning_rate=4e-4)
+    rates = {name: profile.training_of(name).learning_rate for name in METHODS}
+    assert {rates[name] for name in ("tpc-cma", *ABLATIONS)} == {2e-3}
+    assert rates.pop("clip") == 1e-5
+    assert {rate for name, rate in rates.items() if not name.startswith("tpc-cma")} == {4e-4}
+    same = profile.fine_tune.model_dump(exclude={"learning_rate"})
+    assert all(profile.training_of(name).model_dump(exclude={"learning_rate"}) == same for name in METHODS)
+
+
+def test_training_of_an_unknown_method_is_named():
+    with pytest.raises(ValueError, match="unknown method 'sgd'"):
+        load_profile("demo").training_of("sgd")
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e-3, float("nan"), "fast"])
+def test_bad_learning_rate_is_named(rate):
+    with pytest.raises(ValueError, match=f"learning_rates.clip: .* got {rate!r}"):
+        load_profile("demo", learning_rates={"clip": rate})
+
+
+def test_training_uses_the_methods_learning_rate(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
+    rates = {"fine_tune__learning_rate": 3e-4, "learning_rates": {"clip": 1e-5, "tpc-cma": 2e-5}}
+    profile = load_profile(tiny_profile, fine_tune__epochs=1, **rates)
+    for method, rate in (("clip", 1e-5), ("fahim", 3e-4), ("tpc-cma-no-paired", 2e-5)):
+        run = fine_tune(profile, method, alpha_of(method), 0, tmp_path, tiny_corpus)
+        assert run.steps.learning_rate.max() == pytest.approx(rate)
+
+
+# ---- fingerprints
+
+
+def test_methods_do_not_share_a_folder(tiny_profile: Profile):
+    marks = [fingerprint(tiny_profile, name, alpha_of(name), 0) for name in METHODS]
+    marks.append(fingerprint(tiny_profile, "base", 0.0, 0))
+    assert len(set(marks)) == len(METHODS) + 1
+
+
+def test_fingerprint_knows_the_methods_own_learning_rate_only(tiny_profile: Profile):
+    plain = load_profile(tiny_profile, learning_rates={}, fine_tune__learning_rate=3e-4)
+    changed = load_profile(plain, learning_rates={"tpc-cma": 5e-4})
+    assert {name for name in METHODS if marks_differ(plain, changed, name)} == {"tpc-cma", *ABLATIONS}
+    elsewhere = load_profile(plain, fine_tune__learning_rate=5e-4)
+    assert fingerprint(elsewhere, "tpc-cma", 0.5, 0) == fingerprint(changed, "tpc-cma", 0.5, 0)
+
+
+def test_fingerprint_of_what_is_not_trained_leaves_training_out(tiny_profile: Profile):
+    changed = load_profile(tiny_profile, fine_tune__epochs=7, loss__hardness=3.0, curriculum__anchor=0.1)
+    assert {name for name in METHODS if not marks_differ(tiny_profile, changed, name)} == set(POST_PROCESSED)
+
+
+def test_fingerprint_counts_an_ablations_changes(tiny_profile: Profile):
+    # what the ablation sets itself may change in the profile, and changes nothing
+    changed = load_profile(tiny_profile, loss__geometry_weight=3.0)
+    assert not marks_differ(tiny_profile, changed, "tpc-cma-no-geometry")
+    assert marks_differ(tiny_profile, changed, "tpc-cma-no-paired")
+
+
+def marks_differ(one: Profile, other: Profile, method: str) -> bool:
+    alpha = alpha_of(method)
+    return fingerprint(one, method, alpha, 0) != fingerprint(other, method, alpha, 0)
+
+
+@pytest.mark.parametrize("name, mark", [("demo", "26aef8e8"), ("fashion", "fd10c7dd")])
+def test_fingerprint_is_computed_as_it_was_for_the_first_records(name: str, mark: str):
+    # a new field of a profile must not rename the runs that leave it at its default
+    first = load_profile(name, fine_tune__learning_rate=3e-4, learning_rates={})
+    assert fingerprint(first, "tpc-cma", 0.5, 0) == mark
+
+
+def test_fingerprints_are_those_of_the_published_records():
+    # where this fails, what decides these runs has changed since: `python -m tpccma.sweep` makes their records again
+    records = load_records(RECORDS)
+    assert {("demo", "tpc-cma", 0.5, 0), ("demo", "base", 0.0, 0)} <= {tuple(r[key] for key in KEYS) for r in records}
+    profiles = {name: load_profile(name) for name in {r["profile"] for r in records}}
+    stale = [
+        r["profile"] + "/" + run_name(r["method"], r["alpha"], r["seed"])
+        for r in records
+        if r["fingerprint"] != fingerprint(profiles[r["profile"]], r["method"], r["alpha"], r["seed"])
+    ]
+    assert stale == []
+
+
+# ---- from end to end
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_runs_and_the_same_call_loads_it(
+    run_of, method: str, tiny_profile: Profile, tiny_corpus: Corpus, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = run_of(method)
+    assert (run.method, run.alpha, run.seed) == (method, alpha_of(method), 0)
+    assert run.folder == runs_dir / "demo" / f"{run.name}-{fingerprint(tiny_profile, method, run.alpha, 0)}"
+    assert (run.folder / "model.safetensors").is_file()
+    if METHODS[method].trained:
+        assert run.steps.step.tolist() == list(range(16))  # 2 epochs of 256 / 32 steps
+        assert run.steps.loss.notna().all()
+    else:
+        assert len(run.steps) == 0
+    monkeypatch.setattr(Trainer, "run", lambda trainer: pytest.fail("trained again"))
+    again = fine_tune(tiny_profile, method, run.alpha, 0, runs_dir, tiny_corpus)
+    for embed in (lambda encoder: encoder.embed_images(tiny_corpus.test.images), lambda e: e.embed_texts(TEXTS)):
+        first = embed(run.encoder)
+        torch.testing.assert_close(first.norm(dim=1), torch.ones(len(first)))
+        torch.testing.assert_close(embed(again.encoder), first, rtol=0, atol=1e-6)
+    pd.testing.assert_frame_equal(again.steps, run.steps)
+
+
+def embeddings(encoder: Encoder, corpus: Corpus) -> torch.Tensor:
+    return torch.cat([encoder.embed_images(corpus.test.images), encoder.embed_texts(TEXTS)])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_moves_the_base(run_of, method: str, tiny_profile: Profile, tiny_corpus: Corpus):
+    base = embeddings(base_run(tiny_profile).encoder, tiny_corpus)
+    assert (embeddings(run_of(method).encoder, tiny_corpus) - base).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("method", LOSS_COLUMNS)
+def test_log_holds_the_terms_of_the_methods_loss(run_of, method: str):
+    steps = run_of(method).steps
+    assert columns_filled(run_of(method)) == LOSS_COLUMNS[method]
+    terms = steps[sorted(LOSS_COLUMNS[method])]
+    assert terms.notna().all().all()
+    assert terms.sum(axis=1).tolist() == pytest.approx(steps.loss.tolist(), rel=1e-5)
+    assert steps.alpha.eq(0).all() and steps[["clip_norm", "cma_norm", "cosine"]].isna().all().all()
+
+
+def test_first_contrastive_loss_is_the_same_for_all_methods(run_of):
+    # same base, same first batch; i0t-async is another model from the first step on
+    methods = [name for name, columns in LOSS_COLUMNS.items() if "contrastive_loss" in columns and name != "i0t-async"]
+    first = [run_of(name).steps.contrastive_loss[0] for name in (*methods, "tpc-cma")]
+    assert first == pytest.approx([first[0]] * len(first), rel=1e-6)
+
+
+def test_m2_mix_is_told_the_epoch(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, monkeypatch):
+    epochs: list[int] = []
+    terms = METHODS["m2-mix"].loss.terms
+
+    def listening(loss, *features, epoch: int) -> dict:
+        epochs.append(epoch)
+        return terms(loss, *features, epoch=epoch)
+
+    monkeypatch.setattr(METHODS["m2-mix"].loss, "terms", listening)
+    fine_tune(tiny_profile, "m2-mix", 0, 0, tmp_path, tiny_corpus)
+    assert epochs == [0] * 8 + [1] * 8
+
+
+def test_teacher_is_the_base_and_stays_so(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, monkeypatch):
+    seen: list[tuple] = []
+    inputs = Trainer._inputs
+
+    def listening(trainer: Trainer, images, tokens, raw) -> dict:
+        found = inputs(trainer, images, tokens, raw)
+        seen.append((images, tokens, found["teacher"]))
+        return found
+
+    monkeypatch.setattr(Trainer, "_inputs", listening)
+    fine_tune(tiny_profile, "clip-refine", 0, 0, tmp_path, tiny_corpus)
+    base = base_run(tiny_profile).encoder.model.eval()
+    images, tokens, (x, y, scale) = seen[-1]
+    with torch.no_grad():
+        torch.testing.assert_close(x, base.encode_image(images, normalize=True))
+        torch.testing.assert_close(y, base.encode_text(tokens, normalize=True))
+    assert scale.item() == pytest.approx(100)
+
+
+def test_captions_are_compared_by_the_base_or_by_the_features_given(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path
+):
+    method = METHODS["align-clip"]
+    encoder = build_model(tiny_profile)
+    trainer = Trainer(encoder, tiny_profile, tiny_profile.fine_tune, 0.0, 0, tmp_path, tiny_corpus, method)
+    tokens = encoder.tokenizer(TEXTS)
+    with torch.no_grad():
+        expected = build_model(tiny_profile).model.eval().encode_text(tokens, normalize=True)
+        torch.testing.assert_close(trainer._sentences(tokens), expected)
+
+    # heads: their text features are sentence embeddings already
+    profile = load_profile("fashion", model__image_width=4, model__text_width=3, model__embed_dim=2)
+    features = torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0]])
+    pairs = Pairs(torch.ones(2, 4), [["a"], ["b"]], torch.zeros(2))
+    heads = Encoder(build_model(profile).model, lambda texts: features, profile.model)
+    settings = profile.fine_tune.model_copy(update={"batch_size": 2})
+    corpus = Corpus(pairs, pairs, pairs, ("thing",), ("a {}.",))
+    trainer = Trainer(heads, profile, settings, 0.0, 0, tmp_path, corpus, method)
+    assert trainer.teacher is None
+    assert trainer._sentences(features).tolist() == [pytest.approx([0.6, 0.8, 0.0]), pytest.approx([0.0, 0.0, 1.0])]
+
+
+# ---- post-processing and i0t-async: the base stays as it is
+
+
+@pytest.mark.parametrize("method", [*POST_PROCESSED, "i0t-async"])
+def test_weights_of_the_base_stay_as_they_were(run_of, method: str, tiny_profile: Profile):
+    model = run_of(method).encoder.model
+    assert isinstance(model, PostProcessed)
+    base = base_run(tiny_profile).encoder.model.state_dict()
+    frozen = model.model.state_dict()
+    assert set(frozen) == set(base) and all(torch.equal(frozen[name], base[name]) for name in base)
+
+
+def test_i0t_async_trains_its_two_layers_and_the_scale(run_of):
+    model = run_of("i0t-async").encoder.model
+    for part in (model.images, model.texts):
+        assert (part.weight - 1).abs().max() > 1e-4 and part.bias.abs().max() > 1e-4
+        assert part.num_batches_tracked == 16
+    assert model.logit_scale.item() != pytest.approx(log(100), abs=1e-6)
+    assert run_of("i0t-async").steps.logit_scale[0] == pytest.approx(100)
+
+
+def test_means_are_those_of_the_training_pictures_and_their_first_captions(
+    run_of, tiny_profile: Profile, tiny_corpus: Corpus
+):
+    base, model = base_run(tiny_profile).encoder, run_of("mean-centering").encoder.model
+    train = tiny_corpus.train
+    first = base.embed_texts([captions[0] for captions in train.captions])
+    torch.testing.assert_close(model.images.mean, base.embed_images(train.images).mean(0))
+    torch.testing.assert_close(model.texts.mean, first.mean(0))
+    test = base.embed_images(tiny_corpus.test.images)
+    centred = F.normalize(test - model.images.mean, dim=1)
+    torch.testing.assert_close(run_of("mean-centering").encoder.embed_images(tiny_corpus.test.images), centred)
+
+
+def test_i0t_post_is_mean_centering(run_of, tiny_corpus: Corpus):
+    one, other = (embeddings(run_of(name).encoder, tiny_corpus) for name in ("i0t-post", "mean-centering"))
+    assert torch.equal(one, other)
+
+
+def test_maps_are_saved_with_the_model(run_of):
+    from safetensors.torch import load_file
+
+    run = run_of("realign")
+    saved = load_file(run.folder / "model.safetensors")
+    assert {"texts.0.mean", "texts.0.gain", "texts.1.target", "logit_scale", "model.logit_scale"} <= set(saved)
+    assert isinstance(run.encoder.model.texts[1], Recentre)
+    torch.testing.assert_close(saved["texts.1.target"], run.encoder.model.texts[1].target)
+
+
+# ---- ablations
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_ablated_term_is_absent_and_the_others_are_there(run_of, term: str):
+    kept = {f"{other}_loss" for other in TERMS if other != term}
+    assert columns_filled(run_of(f"tpc-cma-no-{term}")) == {"contrastive_loss", *kept}
+    assert columns_filled(run_of("tpc-cma")) == {"contrastive_loss", f"{term}_loss", *kept}
+
+
+def test_fixed_alpha_is_the_target_from_the_first_step(run_of):
+    steps = run_of("tpc-cma-fixed-alpha").steps
+    assert steps.alpha.eq(0.5).all() and steps.phase.eq("stabilize").all()
+
+
+def test_linear_ramp_is_linear_from_the_first_step(run_of):
+    # over 60 % of 16 steps, so 9.6
+    expected = [min(0.5 * step / 9.6, 0.5) for step in range(16)]
+    assert run_of("tpc-cma-linear-ramp").steps.alpha.tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("method, steps", [("tpc-cma", 3), ("tpc-cma-anchor-0", 0), ("tpc-cma-anchor-0.3", 5)])
+def test_anchor_takes_its_share_of_the_steps(run_of, method: str, steps: int):
+    # 15 %, 0 and 30 % of 16 are 2.4, 0 and 4.8
+    run = run_of(method).steps
+    assert run.phase.eq("anchor").sum() == steps
+    assert run.phase[steps:].unique().tolist() == ["ramp", "stabilize"]
+    assert run.alpha[:steps].eq(0).all() and run.alpha.iloc[-1] == 0.5
+
+
+@pytest.mark.parametrize("method, aware", [("tpc-cma", True), ("tpc-cma-not-gradient-aware", False)])
+def test_gradients_hold_alpha_back_unless_ablated(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, method: str, aware: bool
+):
+    profile = load_profile(tiny_profile, curriculum__rho=0.01)
+    alphas = fine_tune(profile, method, 0.5, 0, tmp_path, tiny_corpus).steps.alpha
+    clock = ThreePhaseCurriculum(0.5, 16)
+    plain = pd.Series([clock.alpha(step) for step in range(16)])
+    held_back = plain - alphas > 1e-3
+    assert held_back.any() == aware
+    if not aware:
+        assert alphas.tolist() == pytest.approx(plain.tolist())
+    assert alphas.iloc[-1] == 0.5
