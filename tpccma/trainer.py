@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, skip_first_batches
-from accelerate.utils import set_seed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
@@ -139,9 +138,8 @@ class Trainer:
         corpus: Corpus,
         method: Method = METHODS["clip"],
     ):
-        self.training, self.folder = training, folder
+        self.training, self.folder, self.seed = training, folder, seed
         self.accelerator = Accelerator(mixed_precision=training.precision)
-        set_seed(seed)
         dataset = CaptionedPairs(corpus.train, encoder.tokenizer)
         self.sampler = EpochSampler(len(dataset), dataset.captions, seed)
         loader = DataLoader(
@@ -194,6 +192,9 @@ class Trainer:
 
     def _take_step(self, images: Tensor, tokens: Tensor) -> dict:
         began = time.perf_counter()
+        torch.manual_seed(
+            self.seed * 1_000_003 + self.step
+        )  # the same draws after a resume, on every process
         rate = self._set_learning_rate()
         *raw, scale = self.model(images, tokens)
         raw = tuple(features.float() for features in raw)

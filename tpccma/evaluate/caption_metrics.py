@@ -59,8 +59,8 @@ def score_captions(
     if unknown := sorted(set(metrics) - set(METRICS)):
         raise ValueError(f"unknown metric {unknown[0]!r}: give some of {', '.join(METRICS)}")
     _check_lengths(references, candidates)
-    tokenized = iter(ptb_tokenize([*candidates, *(caption for refs in references for caption in refs)]))
-    candidates = [next(tokenized) for _ in candidates]
+    candidates = ptb_tokenize(candidates)
+    tokenized = iter(_tokenize_once(tuple(caption for refs in references for caption in refs)))
     references = [[next(tokenized) for _ in refs] for refs in references]
     for i, refs in enumerate(references):
         if not all(refs):
@@ -96,6 +96,12 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
         problem = f"{len(captions)} captions gave {len(tokenized)} lines"
         raise RuntimeError(f"the Java tokenizer failed (exit {done.returncode}, {problem}): {done.stderr.decode()}")
     return [" ".join(t for t in line.split(" ") if t not in ptbtokenizer.PUNCTUATIONS) for line in tokenized]
+
+
+@lru_cache(2)
+def _tokenize_once(captions: tuple[str, ...]) -> list[str]:
+    """Tokenize references, which are the same for every model and way to feed the decoder."""
+    return ptb_tokenize(captions)
 
 
 def _meteor(references: list[list[str]], candidates: list[str]) -> float:
