@@ -192,9 +192,7 @@ class Trainer:
 
     def _take_step(self, images: Tensor, tokens: Tensor) -> dict:
         began = time.perf_counter()
-        torch.manual_seed(
-            self.seed * 1_000_003 + self.step
-        )  # the same draws after a resume, on every process
+        torch.manual_seed(self.seed * 1_000_003 + self.step)  # the same draws after a resume, on every process
         rate = self._set_learning_rate()
         *raw, scale = self.model(images, tokens)
         raw = tuple(features.float() for features in raw)
