@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tpccma.evaluate.captioning import (
     CaptionDecoder,
     DecoderConfig,
+    by_length,
     caption_memory,
     project_to_memory,
     train_decoder,
@@ -207,3 +208,23 @@ def test_the_memory_is_a_random_choice_without_repetition():
     assert sorted(caption_memory(features, 99).flatten().tolist()) == list(range(10))
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
         caption_memory(features, 0)
+
+
+def test_parts_by_length_give_the_gradient_of_the_whole_batch(decoder):
+    tokens = decoder.vocabulary.encode(CAPTIONS, 8)
+    batch, features = torch.arange(12).flip(0), unit(12, 16)
+    parts = by_length(batch, tokens, size=5)
+    lengths = (tokens != 0).sum(1)
+    assert [len(part) for part in parts] == [5, 5, 2]
+    assert lengths[torch.cat(parts)].tolist() == sorted(lengths[batch].tolist())
+    assert sorted(torch.cat(parts).tolist()) == list(range(12))
+
+    def gradients(rows_of_parts):
+        decoder.zero_grad()
+        for rows in rows_of_parts:
+            target = tokens[rows, : lengths[rows].max()]
+            logits = decoder(features[rows], target).flatten(0, 1)
+            F.cross_entropy(logits, target.flatten(), ignore_index=0, reduction="sum").backward()
+        return torch.cat([parameter.grad.flatten() for parameter in decoder.parameters()])
+
+    torch.testing.assert_close(gradients(parts), gradients([batch]), rtol=1e-4, atol=1e-4)

@@ -12,6 +12,7 @@ from tpccma.data.demo import make_pairs
 from tpccma.models import (
     Encoder,
     Heads,
+    ShortTextCLIP,
     build_model,
     evaluating,
     load_encoder,
@@ -46,6 +47,33 @@ class Bomb:
 
     def __reduce__(self):
         return (Path.write_text, (self.mark, "code ran"))
+
+
+# ---- texts without padding
+
+
+def test_short_texts_are_embedded_as_open_clip_does(encoder: Encoder):
+    short, tokens = encoder.model, encoder.tokenizer(TEXTS * 14)  # more than one part
+    long = open_clip.create_model("tpccma-demo")
+    long.load_state_dict(short.state_dict())
+    assert (type(short), type(long)) == (ShortTextCLIP, open_clip.CLIP)
+    torch.testing.assert_close(short.encode_text(tokens), long.encode_text(tokens), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(short.encode_text(tokens, True), long.encode_text(tokens, True), rtol=1e-4, atol=1e-5)
+    assert short.encode_text(tokens[:0]).shape == (0, 128)
+    for model in (short, long):
+        model.zero_grad()
+        model.encode_text(tokens).square().sum().backward()
+    for (name, one), other in zip(short.named_parameters(), long.parameters(), strict=True):
+        if other.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("change", [{"no_causal_mask": True}, {"pool_type": "last"}])
+def test_models_that_read_past_the_end_of_a_text_stay_as_they_are(change: dict):
+    config = open_clip.get_model_config("tpccma-demo")
+    config["text_cfg"] |= change
+    model = open_clip.CLIP(**config)
+    assert type(ShortTextCLIP.adopt(model)) is open_clip.CLIP
 
 
 # ---- building
