@@ -15,9 +15,11 @@ Legend: B pairs in the global batch, N rows, D embedding width, F width of a sen
 from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
 
 from tpccma.loss import gather_pair, paired_distance
 
@@ -422,4 +424,15 @@ def i0t_async(images: Tensor, texts: Tensor) -> tuple[nn.Module, nn.Module]:
 
     Source: I0T, arXiv 2412.14384.
     """
-    return tuple(nn.BatchNorm1d(part.shape[1]) for part in (images, texts))
+    return tuple(GlobalBatchNorm1d(part.shape[1]) for part in (images, texts))
+
+
+class GlobalBatchNorm1d(nn.BatchNorm1d):
+    """Batch normalisation over the batch of all processes, on any backend; torch's own needs GPUs for that."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map this process's (N, D) rows to (N, D)."""
+        if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(x)
+        whole = super().forward(torch.cat(all_gather(x)))
+        return whole[len(x) * dist.get_rank() :][: len(x)]

@@ -129,7 +129,8 @@ class CMALoss(ClipLoss):
             logit_scale: scalar, the inverse temperature.
 
         Returns:
-            Two flat gradients, of L_CLIP and of L_CMA, each of 2 * B / world_size * D numbers.
+            Two flat gradients, of L_CLIP and of L_CMA, each of 2 * B / world_size * D numbers: this process's rows of
+            the gradients of the whole batch.
         """
         leaves = [features.detach().float().requires_grad_() for features in (image_features, text_features)]
         scale = logit_scale.detach()
@@ -137,7 +138,9 @@ class CMALoss(ClipLoss):
         terms = self.alignment_terms(*leaves, scale)
         cma = sum((self.weights[name] * term for name, term in terms.items()), start=0 * (leaves[0] + leaves[1]).sum())
         flat = [torch.cat([g.flatten() for g in torch.autograd.grad(loss, leaves)]) for loss in (clip, cma)]
-        return flat[0], flat[1]
+        # every process has the whole loss, and gathering sends the gradients of all of them back
+        copies = self.world_size if self.gather_with_grad else 1
+        return flat[0] / copies, flat[1] / copies
 
 
 def gather_pair(loss: ClipLoss, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, skip_first_batches
+from accelerate.utils import DataLoaderConfiguration
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
@@ -139,7 +140,10 @@ class Trainer:
         method: Method = METHODS["clip"],
     ):
         self.training, self.folder, self.seed = training, folder, seed
-        self.accelerator = Accelerator(mixed_precision=training.precision)
+        self.accelerator = Accelerator(
+            mixed_precision=training.precision,
+            dataloader_config=DataLoaderConfiguration(split_batches=True),  # batch_size is that of all processes
+        )
         dataset = CaptionedPairs(corpus.train, encoder.tokenizer)
         self.sampler = EpochSampler(len(dataset), dataset.captions, seed)
         loader = DataLoader(
