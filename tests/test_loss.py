@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.loss import ClipLoss
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import tpccma.loss
 from tpccma.loss import (
@@ -392,3 +393,52 @@ def test_bad_weight_is_named(name: str, value: float):
 def test_bad_false_negative_rate_is_named(rate: float):
     with pytest.raises(ValueError, match=f"false_negative_rate must be .* got {rate!r}"):
         CMALoss(alpha=0.5, false_negative_rate=rate)
+
+
+@pytest.mark.parametrize("change", [{"chunk_size": 0}, {"chunk_size": 4, "local_loss": True}])
+def test_bad_chunk_size_is_named(change: dict):
+    with pytest.raises(ValueError, match=f"chunk_size .* got {change['chunk_size']}"):
+        CMALoss(**change)
+
+
+# ---- chunks
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 4, 7, 50])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_chunks_change_neither_value_nor_gradient(chunk_size: int, alpha: float):
+    settings = {"hardness": 2.0, "false_negative_rate": 0.1}
+    found, readings = [], []
+    for size in (None, chunk_size):
+        x, y = random_batch(count=7)
+        s, b = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (14.3, -2.0))
+        loss = CMALoss(alpha, chunk_size=size, **settings)
+        terms = loss(x, y, s, b, output_dict=True)
+        found.append(torch.cat([torch.stack(list(terms.values())), gradients(sum(terms.values()), (x, y, s))]))
+        readings.append(torch.cat(loss.embedding_gradients(x, y, s)))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(readings[1], readings[0], rtol=1e-5, atol=1e-5)  # read in float32
+
+
+class Largest(TorchDispatchMode):
+    """Notes the elements of the largest tensor that any operation makes, in the forward and in the backward pass."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        made = function(*arguments, **(keywords or {}))
+        for tensor in made if isinstance(made, list | tuple) else [made]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return made
+
+
+def test_memory_is_linear_in_the_chunk():
+    largest = {}
+    for size in (8, 16, None):
+        x, y = random_batch(count=256)
+        with Largest() as mode:
+            CMALoss(0.5, chunk_size=size)(x, y, S).backward()
+        largest[size] = mode.elements
+    # each anchor of a chunk meets 2 * 256 others; without chunks there are 256 anchors
+    assert largest == {8: 8 * 512, 16: 16 * 512, None: 256 * 512}

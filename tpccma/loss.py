@@ -7,11 +7,13 @@ Legend: B pairs in the global batch, D embedding width.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss, gather_features
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 
 class CMALoss(ClipLoss):
@@ -30,11 +32,15 @@ class CMALoss(ClipLoss):
         hardness: beta of the negative re-weighting, >= 0; 0 weighs all negatives alike.
         false_negative_rate: assumed share of negatives that are in truth positives, 0 <= rate < 1; 0 switches the
             correction off.
+        chunk_size: rows of the similarity matrices held at a time, >= 1, for batches whose matrices do not fit into
+            memory; they are computed a second time in the backward pass. Value and gradient stay the same. None holds
+            them whole.
         **clip_arguments: `ClipLoss`'s own: local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod.
             The CMA terms always look at the whole global batch.
 
     Raises:
-        ValueError: if alpha, a weight, hardness or false_negative_rate is out of range.
+        ValueError: if alpha, a weight, hardness, false_negative_rate or chunk_size is out of range, or chunk_size is
+            combined with local_loss.
 
     Source: arXiv 2604.00279; re-weighting after Robinson et al., arXiv 2010.04592; geometry after CyCLIP, arXiv
         2205.14459. [ours]
@@ -50,6 +56,7 @@ class CMALoss(ClipLoss):
         paired_weight: float = 10.0,
         hardness: float = 1.0,
         false_negative_rate: float = 0.0,
+        chunk_size: int | None = None,
         **clip_arguments,
     ):
         super().__init__(**clip_arguments)
@@ -65,8 +72,11 @@ class CMALoss(ClipLoss):
                 raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
         if not 0 <= false_negative_rate < 1:
             raise ValueError(f"false_negative_rate must be in [0, 1), got {false_negative_rate!r}")
+        if chunk_size is not None and (chunk_size < 1 or self.local_loss):
+            raise ValueError(f"chunk_size must be at least 1 and goes without local_loss, got {chunk_size!r}")
         self.hardness = hardness
         self.false_negative_rate = false_negative_rate
+        self.chunk_size = chunk_size
 
     def forward(
         self,
@@ -90,13 +100,30 @@ class CMALoss(ClipLoss):
             ``reweighted_loss``, ``geometry_loss``, ``centroid_loss`` and ``paired_loss`` as far as their weights are
             not 0.
         """
-        clip = super().forward(image_features, text_features, logit_scale, logit_bias)
+        clip = self.contrastive_term(image_features, text_features, logit_scale, logit_bias)
         losses = {"contrastive_loss": clip}
         if self.alpha > 0:
             losses["contrastive_loss"] = (1 - self.alpha) * clip
             for name, term in self.alignment_terms(image_features, text_features, logit_scale).items():
                 losses[f"{name}_loss"] = self.alpha * self.weights[name] * term
         return losses if output_dict else sum(losses.values())
+
+    def contrastive_term(
+        self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor, logit_bias: Tensor | None = None
+    ) -> Tensor:
+        """Compute L_CLIP, a scalar: `ClipLoss`'s own, or the same in chunks of rows. Args as in `forward`."""
+        if self.chunk_size is None:
+            return super().forward(image_features, text_features, logit_scale, logit_bias)
+        x, y = gather_pair(self, image_features, text_features)
+        bias = 0 if logit_bias is None else logit_bias
+
+        own = torch.arange(len(x), device=x.device)
+
+        def term(rows: slice) -> Tensor:
+            forth, back = logit_scale * x[rows] @ y.T + bias, logit_scale * y[rows] @ x.T + bias
+            return sum(F.cross_entropy(logits, own[rows], reduction="sum") for logits in (forth, back))
+
+        return sum(_by_rows(term, len(x), self.chunk_size)) / (2 * len(x))
 
     def alignment_terms(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> dict[str, Tensor]:
         """Compute the terms of L_CMA over the global batch, each without its weight.
@@ -110,9 +137,10 @@ class CMALoss(ClipLoss):
             A scalar for every term whose weight is not 0.
         """
         x, y = gather_pair(self, image_features, text_features)
+        weighing, chunk_size = (self.hardness, self.false_negative_rate), self.chunk_size
         compute = {
-            "reweighted": lambda: reweighted_contrast(x, y, logit_scale, self.hardness, self.false_negative_rate),
-            "geometry": lambda: geometry_mismatch(x, y),
+            "reweighted": lambda: reweighted_contrast(x, y, logit_scale, *weighing, chunk_size),
+            "geometry": lambda: geometry_mismatch(x, y, chunk_size),
             "centroid": lambda: centroid_distance(x, y),
             "paired": lambda: paired_distance(x, y),
         }
@@ -134,7 +162,7 @@ class CMALoss(ClipLoss):
         """
         leaves = [features.detach().float().requires_grad_() for features in (image_features, text_features)]
         scale = logit_scale.detach()
-        clip = super().forward(*leaves, scale)
+        clip = self.contrastive_term(*leaves, scale)
         terms = self.alignment_terms(*leaves, scale)
         cma = sum((self.weights[name] * term for name, term in terms.items()), start=0 * (leaves[0] + leaves[1]).sum())
         flat = [torch.cat([g.flatten() for g in torch.autograd.grad(loss, leaves)]) for loss in (clip, cma)]
@@ -171,7 +199,12 @@ def check_alpha(alpha: float) -> float:
 
 
 def reweighted_contrast(
-    x: Tensor, y: Tensor, logit_scale: Tensor, hardness: float = 1.0, false_negative_rate: float = 0.0
+    x: Tensor,
+    y: Tensor,
+    logit_scale: Tensor,
+    hardness: float = 1.0,
+    false_negative_rate: float = 0.0,
+    chunk_size: int | None = None,
 ) -> Tensor:
     """Contrast each embedding's positive with the negatives of both modalities, hard ones weighing more.
 
@@ -186,6 +219,7 @@ def reweighted_contrast(
         hardness: beta >= 0.
         false_negative_rate: tau in [0, 1): takes tau * (number of negatives) * p off the weighted sum and divides by 1
             - tau.
+        chunk_size: anchors whose similarities are held at a time; None for all.
 
     Returns:
         A scalar, the mean over the 2 B anchors; 0 for a batch of one pair.
@@ -195,24 +229,44 @@ def reweighted_contrast(
     """
     if len(x) < 2:
         return x.sum() * 0
-    return (
-        _anchored_contrast(x, y, logit_scale, hardness, false_negative_rate)
-        + _anchored_contrast(y, x, logit_scale, hardness, false_negative_rate)
-    ) / 2
+
+    def term(anchor: Tensor, other: Tensor) -> Tensor:
+        def losses(rows: slice) -> Tensor:
+            return _anchored_contrast(anchor, other, rows, logit_scale, hardness, false_negative_rate)
+
+        return torch.cat(_by_rows(losses, len(anchor), chunk_size)).mean()
+
+    return (term(x, y) + term(y, x)) / 2
+
+
+def _by_rows(term: Callable[[slice], Tensor], count: int, chunk_size: int | None) -> list[Tensor]:
+    """Compute a term for all rows at once, or chunk by chunk and once more in the backward pass."""
+    if chunk_size is None:
+        return [term(slice(0, count))]
+    parts = [slice(start, min(start + chunk_size, count)) for start in range(0, count, chunk_size)]
+    return [checkpoint(term, rows, use_reentrant=False, preserve_rng_state=False) for rows in parts]
+
+
+def _take(x: Tensor, rows: slice) -> Tensor:
+    """Take rows of x; all of them are x itself, whose gradient then adds up in the same order as ever."""
+    return x if rows == slice(0, len(x)) else x[rows]
 
 
 def _anchored_contrast(
-    anchor: Tensor, other: Tensor, scale: Tensor, hardness: float, false_negative_rate: float
+    anchor: Tensor, other: Tensor, rows: slice, scale: Tensor, hardness: float, false_negative_rate: float
 ) -> Tensor:
+    """Compute the losses of the anchors in some rows."""
     count = len(anchor)
-    own = torch.eye(count, dtype=torch.bool, device=anchor.device).repeat(1, 2)
-    cosine = anchor @ torch.cat([other, anchor]).T
-    positive = scale * cosine.diagonal()
+    cosine = _take(anchor, rows) @ torch.cat([other, anchor]).T
+    own = torch.zeros_like(cosine, dtype=torch.bool)
+    for start in (rows.start, rows.start + count):
+        own.diagonal(start).fill_(True)
+    positive = scale * cosine.diagonal(rows.start)
     log_weight = (hardness * cosine.detach()).masked_fill(own, -torch.inf).log_softmax(dim=1) + math.log(2 * count - 2)
     negative = torch.logsumexp((scale * cosine + log_weight).masked_fill(own, -torch.inf), dim=1)
     if false_negative_rate > 0:
         negative = _corrected(negative, positive, 2 * count - 2, false_negative_rate, scale)
-    return (torch.logaddexp(positive, negative) - positive).mean()
+    return torch.logaddexp(positive, negative) - positive
 
 
 def _corrected(negative: Tensor, positive: Tensor, count: int, rate: float, scale: Tensor) -> Tensor:
@@ -222,12 +276,13 @@ def _corrected(negative: Tensor, positive: Tensor, count: int, rate: float, scal
     return torch.maximum(left.clamp_min(1e-30).log() + top, math.log(count) - scale)
 
 
-def geometry_mismatch(x: Tensor, y: Tensor) -> Tensor:
+def geometry_mismatch(x: Tensor, y: Tensor, chunk_size: int | None = None) -> Tensor:
     """Compare the two intra-modal similarity matrices: mean squared difference off the diagonal.
 
     Args:
         x: (B, D) image embeddings, rows of unit length.
         y: (B, D) text embeddings, rows of unit length.
+        chunk_size: rows of the matrices held at a time; None for all.
 
     Returns:
         A scalar in [0, 4]; 0 for a batch of one pair.
@@ -235,7 +290,13 @@ def geometry_mismatch(x: Tensor, y: Tensor) -> Tensor:
     Source: arXiv 2604.00279 [digest: intra-modal geometry matching]; the formula [ours] after CyCLIP, arXiv 2205.14459.
     """
     count = len(x)
-    return (x @ x.T - y @ y.T).fill_diagonal_(0).square().sum() / max(count * (count - 1), 1)
+
+    def term(rows: slice) -> Tensor:
+        difference = _take(x, rows) @ x.T - _take(y, rows) @ y.T
+        difference.diagonal(rows.start).zero_()
+        return difference.square().sum()
+
+    return sum(_by_rows(term, count, chunk_size)) / max(count * (count - 1), 1)
 
 
 def centroid_distance(x: Tensor, y: Tensor) -> Tensor:
