@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tpccma.pretrained import OPENAI_SETTINGS, check_activation, find_weights, is_openai_archive
 from tpccma.profiles import HeadsModel, OpenClipModel, Profile
 from tpccma.tokenizer import WordTokenizer
 
@@ -239,7 +240,8 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file was made by another architecture, does not fit, or is a pickle that carries code.
+        ValueError: if the file was made by another architecture, needs another activation, does not fit, or is a pickle
+            that carries code.
     """
     metadata = read_metadata(path)
     made_by = metadata.get("architecture")
@@ -247,6 +249,9 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
         raise ValueError(
             f"{path} was made by {made_by}, but profile {profile.name!r} asks for {profile.model.model_dump_json()}"
         )
+    if not made_by and profile.model.kind == "open_clip":
+        _check_exists(path)
+        check_activation(profile.model, path)
     encoder = build_model(profile)
     if "tokenizer" in metadata:
         encoder.tokenizer = WordTokenizer(**json.loads(metadata["tokenizer"]))
@@ -258,7 +263,7 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
 
 
 def _shape(architecture: dict) -> dict:
-    return {key: value for key, value in architecture.items() if key != "pretrained"}
+    return {key: value for key, value in architecture.items() if key not in ("pretrained", "quick_gelu")}
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -277,7 +282,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a checkpoint's tensors without running any code it may carry.
 
     Args:
-        path: a safetensors file, or a pickle of plain tensors.
+        path: a safetensors file, OpenAI's own TorchScript archive, or a pickle of plain tensors.
 
     Returns:
         The tensors by name.
@@ -289,6 +294,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     _check_exists(path)
     if Path(path).suffix == ".safetensors":
         return load_file(path)
+    if is_openai_archive(path):
+        weights = torch.jit.load(path, map_location="cpu").state_dict()
+        return {name: value for name, value in weights.items() if name not in OPENAI_SETTINGS}
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -308,9 +316,8 @@ def weights_path(profile: Profile) -> Path:
     """Say where the weights lie that an open_clip profile starts from; the demo's ship with the package.
 
     Raises:
-        FileNotFoundError: if they are not there.
+        FileNotFoundError: if they are not there, see `tpccma.pretrained.find_weights`.
+        ValueError: if they need another activation than the model's.
     """
-    folder = Path(str(resources.files("tpccma.assets"))) if profile.data.kind == "demo" else Path()
-    path = folder / profile.model.pretrained
-    _check_exists(path)
-    return path
+    shipped = Path(str(resources.files("tpccma.assets"))) / profile.model.pretrained
+    return shipped if profile.data.kind == "demo" and shipped.is_file() else find_weights(profile.model)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.evaluate.captioning import DecoderConfig
@@ -55,6 +55,7 @@ class OpenClipModel(_Part):
     kind: Literal["open_clip"]
     name: str
     pretrained: str | None
+    quick_gelu: bool | None = None  # of weights in a file that does not say whether they were trained with QuickGELU
 
 
 class HeadsModel(_Part):
@@ -93,6 +94,7 @@ class Loss(_Part):
     paired_weight: NotNegative = 10.0
     hardness: NotNegative = 1.0
     false_negative_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    chunk_size: Count | None = None
 
 
 class Curriculum(_Part):
@@ -131,6 +133,13 @@ class Profile(_Part):
     curriculum: Curriculum = Curriculum()
     evaluation: Evaluation = Evaluation()
     learning_rates: dict[str, Positive] = {}  # of methods that train with another one than fine_tune's
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _known(cls, rates: dict[str, float]) -> dict[str, float]:
+        for method in rates:
+            find_method(method)
+        return rates
 
     def training_of(self, method: str) -> Training:
         """Return how a method of `tpccma.methods` is trained: all alike but for the learning rate."""
@@ -181,6 +190,8 @@ def load_profile(name: "str | Path | Profile" = "demo", **changes) -> Profile:
 def _read(name: str | Path) -> dict:
     """Read a profile's values; those of the profile that it ``extends`` stand where it has none of its own."""
     values = yaml.safe_load(_find(name).read_text())
+    if not isinstance(values, dict):
+        raise ValueError(f"profile {name}: the file must hold names and values such as `extends: demo`, got {values!r}")
     return _merge(_read(values.pop("extends")), values) if "extends" in values else values
 
 

@@ -1,0 +1,116 @@
+"""Weights to start from, by open_clip's tag or as a file, and the guard against its best-known trap.
+
+OpenAI's weights, and some others, were trained with QuickGELU for an activation. Loaded into a model that computes GELU
+they fit, give no warning and lose accuracy. open_clip has two names for such models, ``ViT-B-32`` and
+``ViT-B-32-quickgelu``; whoever names the wrong one is told here.
+"""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import open_clip
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+
+from tpccma.profiles import OpenClipModel
+
+SUFFIX = "-quickgelu"
+OPENAI_SETTINGS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
+
+
+def find_weights(architecture: OpenClipModel) -> Path:
+    """Find the weights that a model of open_clip starts from.
+
+    Args:
+        architecture: its ``pretrained`` is a file's path, or a tag such as "openai", whose weights open_clip fetches
+            once and keeps.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        FileNotFoundError: if it is neither a file nor a tag of the model, or the weights could not be fetched.
+        ValueError: if the weights of the tag need the other activation.
+    """
+    name, pretrained = architecture.name, architecture.pretrained
+    if Path(pretrained).is_file():
+        return Path(pretrained)
+    config = get_pretrained_cfg(name, pretrained)
+    if not config:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise FileNotFoundError(f"no checkpoint at {pretrained}, and no tag of model {name!r}, which has {tags}")
+    _check(architecture, config.get("quick_gelu", False), f"weights {pretrained!r}")
+    try:
+        return Path(download_pretrained(config))
+    except Exception as error:  # of the hub, of the network, of the disk
+        place = config.get("url") or f"https://huggingface.co/{config['hf_hub']}"
+        raise FileNotFoundError(
+            f"weights {pretrained!r} of {name!r} could not be fetched ({error}); "
+            f"get them from {place} and give the file's path as the profile's model.pretrained"
+        ) from error
+
+
+def check_activation(architecture: OpenClipModel, path: str | Path) -> None:
+    """See to it that a checkpoint which does not name its architecture gets the activation it was trained with.
+
+    What it needs is known of OpenAI's own archives, of files that open_clip offers (by checksum), and where the profile
+    says ``model.quick_gelu``.
+
+    Args:
+        architecture: the model that is to load it.
+        path: the checkpoint.
+
+    Raises:
+        ValueError: if it needs the other activation; or if that is not known and open_clip has the model with both.
+    """
+    needed = _known_need(Path(path))
+    if needed is None:
+        needed = architecture.quick_gelu
+    if needed is not None:
+        _check(architecture, needed, str(path))
+    elif other_activation(architecture.name) in open_clip.list_models():
+        raise ValueError(
+            f"{path} does not say whether it was trained with QuickGELU, as OpenAI's weights were; with the wrong "
+            f"activation it would lose accuracy without a warning. Say model.quick_gelu: true or false in the profile, "
+            f"and name the model {architecture.name.removesuffix(SUFFIX) + SUFFIX!r} if true"
+        )
+
+
+def other_activation(name: str) -> str:
+    """Name the same model with the other activation."""
+    return name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else name + SUFFIX
+
+
+def _check(architecture: OpenClipModel, needed: bool, weights: str) -> None:
+    config = open_clip.get_model_config(architecture.name) or {}
+    if config.get("quick_gelu", False) != needed:
+        kinds = ("QuickGELU", "GELU") if needed else ("GELU", "QuickGELU")
+        raise ValueError(
+            f"{weights} was trained with {kinds[0]}, but model {architecture.name!r} computes {kinds[1]} and would "
+            f"lose accuracy without a warning; name the model {other_activation(architecture.name)!r}"
+        )
+
+
+def _known_need(path: Path) -> bool | None:
+    if is_openai_archive(path):
+        return True
+    digest = _sha256(path)
+    for name, tag in open_clip.list_pretrained():
+        config = get_pretrained_cfg(name, tag)
+        *_, folder, file = ("", "", *config.get("url", "").split("/"))
+        if folder == digest or Path(file).stem.endswith(f"-{digest[:8]}"):
+            return config.get("quick_gelu", False)
+    return None
+
+
+def is_openai_archive(path: str | Path) -> bool:
+    """Say whether a file is a TorchScript archive, the form in which OpenAI publishes its weights."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(member.split("/")[1:2] == ["constants.pkl"] for member in archive.namelist())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
