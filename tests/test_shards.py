@@ -1,0 +1,210 @@
+"""Shards in img2dataset's layout, made here: streamed, shuffled, dealt out, and whatever is damaged counted."""
+
+import io
+import json
+import logging
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import to_tensor
+
+from tpccma.data.shards import COUNTED, PairStream, find_shards
+
+NONE = dict.fromkeys(COUNTED, 0)
+
+
+def tokenizer(texts: list[str]) -> Tensor:
+    """The number that ends a text."""
+    return torch.tensor([[int(text.split()[-1])] for text in texts])
+
+
+def picture(number: int, kind: str = "JPEG") -> bytes:
+    """A picture whose every pixel is the number, 2 by 2 pixels."""
+    file = io.BytesIO()
+    Image.new("RGB", (2, 2), (number, number, number)).save(file, kind, quality=95)
+    return file.getvalue()
+
+
+def pair(number: int) -> dict[str, bytes]:
+    return {"jpg": picture(number), "txt": f"picture {number}".encode(), "json": b"{}"}
+
+
+def write_shard(path: Path, samples: dict[str, dict[str, bytes]], stats: bool = True) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for key, parts in samples.items():
+            for name, content in parts.items():
+                entry = tarfile.TarInfo(f"{key}.{name}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    if stats:
+        path.with_name(f"{path.stem}_stats.json").write_text(json.dumps({"count": 99, "successes": len(samples)}))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four shards of six pairs, numbered 0 to 23."""
+    for shard in range(4):
+        numbers = range(6 * shard, 6 * shard + 6)
+        write_shard(tmp_path / f"{shard:05d}.tar", {f"{shard:05d}{n:04d}": pair(n) for n in numbers})
+    return tmp_path
+
+
+def stream(folder: Path, **settings) -> PairStream:
+    return PairStream(find_shards(f"{folder}/{{00000..00003}}.tar").paths, to_tensor, tokenizer, **settings)
+
+
+def numbers(pairs: PairStream, batches: int, batch_size: int = 6, workers: int = 0) -> list[int]:
+    """Take batches and name their pairs; picture and text are checked to belong together."""
+    found: list[int] = []
+    for _, (images, tokens) in zip(range(batches), pairs.batches(batch_size, workers), strict=False):
+        assert images.shape == (batch_size, 3, 2, 2) and tokens.shape == (batch_size, 1)
+        assert (images.mean((1, 2, 3)) * 255 - tokens[:, 0]).abs().max() < 2  # JPEG is not exact
+        found += tokens[:, 0].tolist()
+    return found
+
+
+# ---- finding
+
+
+def test_pattern_finds_shards_and_counts_their_pairs(folder: Path):
+    shards = find_shards(f"{folder}/{{00000..00003}}.tar")
+    assert [path.name for path in shards.paths] == [f"0000{i}.tar" for i in range(4)]
+    assert (shards.missing, shards.pairs) == ([], 24)
+    (folder / "00002_stats.json").unlink()
+    assert find_shards(f"{folder}/{{00000..00003}}.tar").pairs is None
+
+
+def test_missing_shards_are_refused_or_named(folder: Path, caplog: pytest.LogCaptureFixture):
+    (folder / "00001.tar").unlink()
+    pattern = f"{folder}/{{00000..00004}}.tar"
+    with pytest.raises(FileNotFoundError, match=r"2 of 5 shards of .* do not exist, such as .*00001\.tar; fetch them"):
+        find_shards(pattern)
+    with caplog.at_level(logging.WARNING):
+        shards = find_shards(pattern, skip_missing=True)
+    assert [path.name for path in shards.missing] == ["00001.tar", "00004.tar"]
+    assert "2 of 5 shards" in caplog.text and shards.pairs == 18
+    with pytest.raises(FileNotFoundError, match="1 of 1 shards"):
+        find_shards(str(folder / "none.tar"), skip_missing=True)
+
+
+def test_statistics_of_another_kind_are_named(folder: Path):
+    (folder / "00003_stats.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"00003_stats\.json is not img2dataset's statistics"):
+        find_shards(f"{folder}/{{00000..00003}}.tar")
+
+
+# ---- the stream
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_pass_has_every_pair_once_in_an_order_of_its_own(folder: Path, workers: int):
+    found = numbers(stream(folder), 8, workers=workers)  # two passes of 24
+    first, second = found[:24], found[24:]
+    assert sorted(first) == sorted(second) == list(range(24))
+    assert first != second and first != list(range(24))
+
+
+def test_stream_repeats_by_seed(folder: Path):
+    one, again, other = (numbers(stream(folder, seed=seed), 4) for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_small_buffer_mixes_shards_only_in_their_order(folder: Path):
+    found = numbers(stream(folder, buffer=1), 4)
+    assert [n // 6 for n in found[::6]] != [0, 1, 2, 3]
+    assert all(len({n // 6 for n in found[i : i + 6]}) == 1 for i in range(0, 24, 6))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_processes_share_a_pass_without_overlap(folder: Path, workers: int):
+    parts = [numbers(stream(folder, rank=rank, world_size=2), 2, workers=workers) for rank in (0, 1)]
+    assert sorted(parts[0] + parts[1]) == list(range(24))
+
+
+def test_too_few_shards_for_the_readers_are_named(folder: Path):
+    with pytest.raises(ValueError, match="4 shards are too few for 2 processes of 3 workers"):
+        stream(folder, world_size=2).batches(6, workers=3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_used_pairs_are_counted(folder: Path, workers: int):
+    pairs = stream(folder, buffer=1)
+    numbers(pairs, 4, workers=workers)
+    assert pairs.tally()["used"] >= 24  # workers read ahead
+    assert {**pairs.tally(), "used": 0} == NONE
+
+
+# ---- what is damaged
+
+
+def damaged(kind: str) -> dict[str, bytes]:
+    parts = pair(100)
+    if kind == "without_text":
+        del parts["txt"]
+    elif kind == "blank":
+        parts["txt"] = b" \n"
+    elif kind == "without_image":
+        del parts["jpg"]
+    elif kind == "unreadable_image":
+        parts["jpg"] = parts["jpg"][:150]
+    return parts
+
+
+@pytest.mark.parametrize("kind", ["without_text", "blank", "without_image", "unreadable_image"])
+def test_damaged_pair_is_skipped_and_counted_or_ends_the_run(tmp_path: Path, kind: str):
+    samples = {"000": pair(0), "001": damaged(kind), "002": pair(2)}
+    path = write_shard(tmp_path / "00000.tar", samples)
+    pairs = PairStream([path], to_tensor, tokenizer)
+    assert sorted(numbers(pairs, 1, batch_size=2)) == [0, 2]
+    counted = "without_text" if kind == "blank" else kind
+    assert pairs.tally() == {**NONE, "used": 2, counted: 1}
+    strict = PairStream([path], to_tensor, tokenizer, skip_bad=False)
+    with pytest.raises(ValueError, match=rf"pair 001 of .*00000\.tar: {counted.replace('_', ' ')}"):
+        numbers(strict, 1, batch_size=2)
+
+
+@pytest.mark.parametrize("where, left", [("in a picture", 1), ("between two pairs", 2)])
+def test_truncated_shard_is_counted_and_the_others_read(
+    folder: Path, where: str, left: int, caplog: pytest.LogCaptureFixture
+):
+    path = folder / "00000.tar"
+    with tarfile.open(path) as tar:
+        third = tar.getmembers()[6]  # three files a pair
+    cut = third.offset_data + 100 if where == "in a picture" else third.offset
+    path.write_bytes(path.read_bytes()[:cut])
+    pairs = stream(folder)
+    with caplog.at_level(logging.WARNING):
+        found = numbers(pairs, left + 18, batch_size=1)
+    assert sorted(found) == [*range(left), *range(6, 24)]
+    assert pairs.tally() == {**NONE, "used": left + 18, "broken_shard": 1}
+    assert "00000.tar is damaged" in caplog.text
+    with pytest.raises(ValueError, match=r"00000\.tar is damaged .*; fetch it again"):
+        numbers(stream(folder, skip_bad=False), 4)
+
+
+def test_file_that_is_no_tar_is_counted(folder: Path):
+    (folder / "00002.tar").write_bytes(b"<html>404</html>" * 100)
+    pairs = stream(folder)
+    assert sorted(numbers(pairs, 3)) == [n for n in range(24) if n // 6 != 2]
+    assert pairs.tally()["broken_shard"] == 1
+
+
+def test_shards_without_any_usable_pair_end_the_run(tmp_path: Path):
+    path = write_shard(tmp_path / "00000.tar", {"000": damaged("without_text")})
+    with pytest.raises(ValueError, match=r"no usable pair in 1 shards, the first .*'without_text': 1"):
+        numbers(PairStream([path], to_tensor, tokenizer), 1)
+
+
+def test_other_picture_formats_are_read(tmp_path: Path):
+    samples = {
+        "000": {"png": picture(7, "PNG"), "txt": b"picture 7"},
+        "001": {"webp": picture(9, "WEBP"), "txt": b"a 9"},
+    }
+    path = write_shard(tmp_path / "00000.tar", samples, stats=False)
+    assert sorted(numbers(PairStream([path], to_tensor, tokenizer), 1, batch_size=2)) == [7, 9]
