@@ -13,16 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tpccma.data import fashion
-from tpccma.data.fashion import (
-    COLUMNS,
-    Report,
-    group_products,
-    load_fashion,
-    mask_class_words,
-    read_styles,
-    split_groups,
-)
+from tpccma.data import groups as groups_module
+from tpccma.data.fashion import COLUMNS, Report, load_fashion, mask_class_words, read_styles
+from tpccma.data.groups import group_items, split_groups
 
 
 def picture(path: Path, seed: int, quality: int = 95) -> None:
@@ -154,7 +147,7 @@ def test_hashes_are_kept_on_disk(shop, tmp_path, monkeypatch):
     def refuse(content):
         raise OSError("only the damaged picture may be opened again")
 
-    monkeypatch.setattr(fashion, "_difference_hash", refuse)
+    monkeypatch.setattr(groups_module, "_difference_hash", refuse)
     second = load_fashion(shop, tmp_path / "cache", **settings)
     assert torch.equal(first.train.images, second.train.images) and len(second.train) > 0
 
@@ -183,7 +176,7 @@ def test_templates_take_the_class_name(shop):
     assert len(set(templates)) == 7 and all("shirts" in template.format("shirts") for template in templates)
 
 
-def test_group_products_follows_chains():
+def test_groups_follow_chains():
     hashes = torch.zeros(6, 32, dtype=torch.uint8)
     hashes[0, 0] = 0b00001111  # 4 bits from all zeros: the same picture as 1
     hashes[2:, 1:5] = 255  # 32 bits away from 0 and 1, the same for 2 to 5 ...
@@ -192,9 +185,15 @@ def test_group_products_follows_chains():
     hashes[5, 0] = 0b00000001  # and 5 is 1 bit from 2.
     titles = ["a", "b", "B.", "c", "d", "e"]
     # 0 ~ 1 by picture, 1 ~ 2 by title, 2 ~ 5 by picture; 3 and 4 stand alone
-    groups = group_products(hashes, titles).tolist()
+    groups = group_items(hashes, [[title] for title in titles]).tolist()
     assert groups[0] == groups[1] == groups[2] == groups[5]
     assert len({groups[0], groups[3], groups[4]}) == 3
+
+
+def test_one_caption_in_common_is_enough():
+    hashes = (torch.arange(3)[:, None].repeat(1, 32) * 85).to(torch.uint8)  # half of the bits apart
+    groups = group_items(hashes, [["a dog", "a cat"], ["A cat."], ["a bird", "two dogs"]]).tolist()
+    assert groups[0] == groups[1] != groups[2]
 
 
 def test_split_groups_fills_test_then_val():

@@ -10,7 +10,6 @@ of a split, and a class counts its groups, not its rows.
 Legend: N products, F width of a frozen feature.
 """
 
-import io
 import logging
 import re
 from collections import Counter
@@ -20,14 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
-from tqdm import tqdm
 
 from tpccma.data import Corpus, Pairs
-from tpccma.data.frozen import FeatureCache, content_key, image_features
+from tpccma.data.frozen import image_features
+from tpccma.data.groups import group_items, hash_images, split_groups
 
 COLUMNS = "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage,productDisplayName"
 TEMPLATES = (
@@ -39,8 +35,6 @@ TEMPLATES = (
     "{} for women.",
     "{} from an online shop.",
 )
-HASH_SIDE = 16  # the usual 8 is too coarse: hashes of unrelated shirts coincide, and 121 products end in one group
-HASH_BITS = 4  # differing bits of 256; up to here it is the same shot or its recoloured twin, from 9 on groups chain
 
 logger = logging.getLogger(__name__)
 
@@ -123,94 +117,6 @@ def read_styles(data_dir: Path | str) -> tuple[list[Product], Report]:
     return products, Report(rows=len(lines), **skipped)
 
 
-def _difference_hash(content: bytes) -> Tensor:
-    """Describe a picture by where its brightness rises from left to right (dHash): 16 x 16 bits as (32,) uint8."""
-    with Image.open(io.BytesIO(content)) as image:
-        small = image.convert("RGB").convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.LANCZOS)
-    grey = np.asarray(small)
-    return torch.from_numpy(np.packbits(grey[:, 1:] > grey[:, :-1]))
-
-
-def _hash_images(
-    products: Sequence[Product], cache_dir: Path | str | None, progress: bool
-) -> tuple[list[Product], Tensor, tuple[str, ...]]:
-    """Open every picture; return the N readable products, their (N, 32) hashes and the names of damaged files."""
-    cache = FeatureCache(cache_dir and Path(cache_dir) / "dhash-256.safetensors", HASH_SIDE**2 // 8, torch.uint8)
-    readable, keys, unreadable = [], [], []
-    for product in tqdm(products, desc="hashing", disable=not progress, delay=2):
-        try:
-            content = product.image.read_bytes()
-            key = content_key(content)
-            if key not in cache:
-                cache.add([key], _difference_hash(content)[None])
-        except OSError:
-            unreadable.append(product.image.name)
-            continue
-        readable.append(product)
-        keys.append(key)
-    cache.save()
-    return readable, cache.stack(keys), tuple(unreadable)
-
-
-def _near_pairs(hashes: np.ndarray) -> np.ndarray:
-    """Find the (2, P) pairs among U distinct hashes, (U, 32) uint8, that differ in at most `HASH_BITS` bits."""
-    signs = np.unpackbits(hashes, axis=1).astype(np.float32) * 2 - 1  # their product: bits - 2 * differing bits
-    pairs = [np.empty((2, 0), dtype=np.int64)]
-    for start in range(0, len(signs), 1_000):
-        row, column = np.nonzero(signs[start : start + 1_000] @ signs.T >= signs.shape[1] - 2 * HASH_BITS)
-        pairs.append(np.stack([row + start, column]))
-    return np.concatenate(pairs, axis=1)
-
-
-def group_products(hashes: Tensor, titles: Sequence[str]) -> np.ndarray:
-    """Find what belongs together: near-identical pictures and equal titles, transitively [ours].
-
-    Args:
-        hashes: (N, 32) uint8 hashes of the pictures; at most 4 of 256 bits apart counts as the same picture.
-        titles: N titles, compared by their letters and digits, whatever the case.
-
-    Returns:
-        (N,) number of each product's group.
-    """
-    pictures, picture_of = np.unique(hashes.numpy(), axis=0, return_inverse=True)
-    words = [" ".join(re.findall(r"\w+", title.lower())) for title in titles]
-    title_of = np.unique(words, return_inverse=True)[1]
-    n, last = len(titles), len(titles) + len(pictures)  # nodes: n products, then the pictures, then the titles
-    ends = np.concatenate([n + picture_of.ravel(), last + title_of])
-    edges = np.concatenate([np.stack([np.tile(np.arange(n), 2), ends]), n + _near_pairs(pictures)], axis=1)
-    graph = coo_matrix((np.ones(edges.shape[1]), tuple(edges)), shape=(last + n, last + n))
-    return connected_components(graph, directed=False)[1][:n]
-
-
-def split_groups(groups: np.ndarray, test_items: int, val_items: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Deal whole groups out: to test until it is full, then to val, the rest to train.
-
-    Args:
-        groups: (N,) group of each product.
-        test_items: products wanted in test; at most one group more than that is taken.
-        val_items: the same for val.
-        seed: of the shuffle.
-
-    Returns:
-        Positions in ascending order under "train", "val" and "test".
-
-    Raises:
-        ValueError: if nothing would be left for train, or a wanted number is not positive.
-    """
-    if min(test_items, val_items) < 1:
-        raise ValueError(f"test_items and val_items must be 1 or more, got {test_items} and {val_items}")
-    ids, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    order = np.random.default_rng(seed).permutation(len(ids))
-    filled = np.cumsum(sizes[order])
-    test_end = np.searchsorted(filled, test_items) + 1  # groups in test, and in test and val
-    val_end = test_end + np.searchsorted(filled[test_end:] - filled[test_end - 1 : test_end], val_items) + 1
-    if val_end >= len(ids):
-        raise ValueError(f"{test_items} test and {val_items} val items leave nothing of {len(groups)} to train on")
-    place = np.argsort(order)[group_of]
-    ends = {"test": (0, test_end), "val": (test_end, val_end), "train": (val_end, len(ids))}
-    return {name: np.flatnonzero((place >= start) & (place < end)) for name, (start, end) in ends.items()}
-
-
 def _frequent_types(article_types: Sequence[str], groups: np.ndarray, min_class_items: int) -> tuple[str, ...]:
     """Name, in alphabetical order, the article types with enough items; products of one group are one item [ours]."""
     items = Counter(article_type for article_type, _ in set(zip(article_types, groups.tolist(), strict=True)))
@@ -281,10 +187,11 @@ def load_fashion(
         ValueError: if the columns are not Kaggle's, or the sizes asked for do not fit the data.
     """
     products, report = read_styles(data_dir)
-    products, hashes, unreadable = _hash_images(products, cache_dir, progress)
+    readable, hashes, unreadable = hash_images([product.image for product in products], cache_dir, progress)
+    products = [products[i] for i in readable]
     level = logging.WARNING if unreadable else logging.INFO
     logger.log(level, "%s: %s", data_dir, replace(report, unreadable=unreadable))
-    groups = group_products(hashes, [product.title for product in products])
+    groups = group_items(hashes, [[product.title] for product in products])
     classes = _frequent_types([product.article_type for product in products], groups, min_class_items)
     chosen = [i for i, product in enumerate(products) if product.article_type in classes]
     products = [products[i] for i in chosen]
