@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import open_clip
 import torch
@@ -26,6 +27,9 @@ from torch import Tensor, nn
 from tpccma.pretrained import OPENAI_SETTINGS, check_activation, find_weights, is_openai_archive
 from tpccma.profiles import HeadsModel, OpenClipModel, Profile
 from tpccma.tokenizer import WordTokenizer
+
+if TYPE_CHECKING:
+    from tpccma.data.coco import ImageFiles
 
 open_clip.add_model_config(resources.files("tpccma.configs") / "tpccma-demo.json")
 
@@ -121,11 +125,11 @@ class Encoder:
     def __init__(self, model: nn.Module, tokenizer: Callable, architecture: OpenClipModel | HeadsModel):
         self.model, self.tokenizer, self.architecture = model, tokenizer, architecture
 
-    def embed_images(self, images: Tensor, batch_size: int = 500) -> Tensor:
+    def embed_images(self, images: "Tensor | ImageFiles", batch_size: int = 500) -> Tensor:
         """Embed pictures in evaluation mode.
 
         Args:
-            images: (N, 3, H, W) uint8 pixels or (N, F) float32 features.
+            images: (N, 3, H, W) uint8 pixels, (N, F) float32 features or N files.
             batch_size: inputs embedded at a time.
 
         Returns:
@@ -223,6 +227,8 @@ def _tokenizer(profile: Profile) -> Callable:
         from tpccma.data.demo import vocabulary
 
         return WordTokenizer(vocabulary(), open_clip.get_model_config(profile.model.name)["text_cfg"]["context_length"])
+    if profile.model.kind == "open_clip":
+        return open_clip.get_tokenizer(profile.model.name)
     from tpccma.data.frozen import TextFeatures
 
     return TextFeatures(profile.data.cache_dir)

@@ -7,10 +7,13 @@ they fit, give no warning and lose accuracy. open_clip has two names for such mo
 
 import hashlib
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
+from PIL import Image
+from torch import Tensor
 
 from tpccma.profiles import OpenClipModel
 
@@ -48,6 +51,21 @@ def find_weights(architecture: OpenClipModel) -> Path:
             f"weights {pretrained!r} of {name!r} could not be fetched ({error}); "
             f"get them from {place} and give the file's path as the profile's model.pretrained"
         ) from error
+
+
+def image_transform(architecture: OpenClipModel) -> Callable[[Image.Image], Tensor]:
+    """Prepare pictures as a model takes them: resized, cropped, and scaled by the mean and deviation of its weights.
+
+    Args:
+        architecture: its ``pretrained`` decides mean and deviation if it is a tag of open_clip; else they are OpenAI's.
+
+    Returns:
+        A function of a PIL image that returns (3, H, W) float32.
+    """
+    config = get_pretrained_cfg(architecture.name, architecture.pretrained or "")
+    chosen = {name: config[name] for name in ("mean", "std", "interpolation", "resize_mode") if name in config}
+    size = open_clip.get_model_config(architecture.name)["vision_cfg"]["image_size"]
+    return open_clip.image_transform(size, is_train=False, **chosen)
 
 
 def check_activation(architecture: OpenClipModel, path: str | Path) -> None:

@@ -49,6 +49,22 @@ class FashionData(_Part):
     mask_titles: bool = False  # take the words of class names out of the titles
 
 
+class PhotoData(_Part):
+    """Photographs with captions: where they lie and, where the captions' file has no splits, how they are split."""
+
+    kind: Literal["photos"]
+    images_dir: Path | None = None
+    captions: Path | None = None  # dataset_coco.json, captions_*.json or captions.txt
+    has_splits: bool = False  # as Karpathy's json has
+    captions_per_image: Count = 5
+    skip_missing: bool = False  # leave out pictures that are missing, damaged or lack captions, instead of refusing
+    test_items: Count = 1_000
+    val_items: Count = 1_000
+    seed: int = 0
+    cache_dir: Path = Path("runs/cache")
+    workers: Annotated[int, Field(ge=0)] = 0  # processes that read pictures ahead
+
+
 class OpenClipModel(_Part):
     """A two-tower model that open_clip knows by name, and the weights to start from; without any, a base is trained."""
 
@@ -125,7 +141,7 @@ class Profile(_Part):
     """Everything that decides a run, but method, alpha and seed."""
 
     name: str
-    data: Annotated[DemoData | FashionData, Field(discriminator="kind")]
+    data: Annotated[DemoData | FashionData | PhotoData, Field(discriminator="kind")]
     model: Annotated[OpenClipModel | HeadsModel, Field(discriminator="kind")]
     base: Training
     fine_tune: Training

@@ -148,7 +148,9 @@ def base_run(
 
 
 def base_recipe(profile: Profile) -> Profile:
-    """Return a demo profile as its base model is trained: with base_pairs to learn from."""
+    """Return a profile as its base model is trained: the demo's has base_pairs to learn from."""
+    if profile.data.kind != "demo":
+        return profile
     return load_profile(profile, data__train_pairs=profile.data.base_pairs)
 
 
@@ -197,7 +199,9 @@ def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scr
         profile = changed.model_copy(update={"fine_tune": profile.training_of(method)})
     settings = profile.model_dump(mode="json", include=parts, exclude_none=True)
     settings["data"] = {
-        key: value for key, value in settings["data"].items() if not key.endswith("_dir") and value is not False
+        key: value
+        for key, value in settings["data"].items()
+        if not key.endswith("_dir") and key not in ("captions", "workers") and value is not False
     }
     if settings.get("curriculum", {}).get("shape") == "cosine":
         del settings["curriculum"]["shape"]

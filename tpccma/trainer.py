@@ -74,6 +74,10 @@ class CaptionedPairs(Dataset):
         return prepare(self.images[items // self.captions]), self.tokens[items]
 
 
+def _as_it_is(batch):
+    return batch
+
+
 class EpochSampler(Sampler):
     """Every picture once an epoch, in a new order and with one of its captions, both decided by seed and epoch.
 
@@ -147,7 +151,12 @@ class Trainer:
         dataset = CaptionedPairs(corpus.train, encoder.tokenizer)
         self.sampler = EpochSampler(len(dataset), dataset.captions, seed)
         loader = DataLoader(
-            dataset, training.batch_size, sampler=self.sampler, drop_last=True, collate_fn=lambda batch: batch
+            dataset,
+            training.batch_size,
+            sampler=self.sampler,
+            drop_last=True,
+            collate_fn=_as_it_is,
+            num_workers=getattr(corpus.train.images, "workers", 0),
         )
         if training.init_logit_scale is not None:
             encoder.model.logit_scale.data.fill_(math.log(training.init_logit_scale))

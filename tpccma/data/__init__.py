@@ -4,8 +4,12 @@ Legend: N pairs in a split, K captions for each image, (C, H, W) pixels, F width
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from tpccma.data.coco import ImageFiles
 
 
 @dataclass(frozen=True)
@@ -13,12 +17,12 @@ class Pairs:
     """One split of paired data.
 
     Args:
-        images: (N, 3, H, W) uint8 pixels, or (N, F) float32 frozen features.
+        images: (N, 3, H, W) uint8 pixels, (N, F) float32 frozen features, or `tpccma.data.coco.ImageFiles`.
         captions: N lists of K captions; every caption of a list describes the same image.
-        labels: (N,) int64, index of each image's class in `Corpus.classes`.
+        labels: (N,) int64, index of each image's class in `Corpus.classes`; -1 where there are no classes.
     """
 
-    images: Tensor
+    images: "Tensor | ImageFiles"
     captions: list[list[str]]
     labels: Tensor
 
@@ -39,7 +43,7 @@ class Corpus:
         train: pairs to learn from.
         val: pairs for choices such as a learning rate.
         test: pairs that only `tpccma.evaluate` sees.
-        classes: class names, in the order of the labels.
+        classes: class names, in the order of the labels; none where the pictures have no classes.
         templates: prompts with one ``{}`` for the class name.
     """
 
@@ -66,6 +70,10 @@ def load_corpus(profile) -> Corpus:
         from tpccma.data.demo import load_demo
 
         return load_demo(profile.data)
+    if profile.data.kind == "photos":
+        from tpccma.data.photos import load_photos
+
+        return load_photos(profile.data, profile.model)
     from tpccma.data.fashion import load_fashion
 
     return load_fashion(**profile.data.model_dump(exclude={"kind"}))

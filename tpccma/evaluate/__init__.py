@@ -43,7 +43,7 @@ def evaluate(run: "Run", corpus: Corpus | None = None, tasks: tuple[str, ...] = 
     Args:
         run: what `tpccma.fine_tune` or `tpccma.train.base_run` returned.
         corpus: the profile's data, where the caller has it loaded already.
-        tasks: which of `TASKS`.
+        tasks: which of `TASKS`; zeroshot and clustering are left out where the data have no classes.
 
     Returns:
         A flat dictionary of floats, with the names of the results schema.
@@ -55,6 +55,8 @@ def evaluate(run: "Run", corpus: Corpus | None = None, tasks: tuple[str, ...] = 
     if unknown:
         raise ValueError(f"unknown task {unknown[0]!r}: give some of {', '.join(TASKS)}")
     corpus = corpus or load_corpus(run.profile)
+    if not corpus.classes:
+        tasks = tuple(task for task in tasks if task not in ("zeroshot", "clustering"))
     encoder, settings = run.encoder, run.profile.evaluation
     test = embed(encoder, corpus.test)
     results: dict[str, float] = {}

@@ -1,0 +1,141 @@
+"""Photographs with captions and a model of open_clip, through the same training and evaluation. All made here."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from tpccma import evaluate, fine_tune, load_profile
+from tpccma.data import load_corpus
+from tpccma.models import ShortTextCLIP, build_model
+from tpccma.profiles import Profile
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220), "white": (240, 240, 240)}
+CONFIG = {
+    "embed_dim": 16,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+MODEL = "tpccma-photos-test"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80 photographs, so to speak: a noisy colour each, 40 by 50 pixels, with two captions that name it."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "Images").mkdir()
+    lines, images = ["image,caption"], []
+    for i in range(80):
+        name, number = list(COLOURS)[i % 4], f"{i:04d}.jpg"
+        noise = np.random.default_rng(i).integers(-90, 90, (5, 4, 3)).repeat(10, 0).repeat(10, 1)
+        pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "Images" / number)
+        said = [f"a {name} thing , number {i}", f"number {i} is {name}"]
+        lines += [f"{number},{caption}" for caption in said]
+        split = "test" if i < 20 else "val" if i < 30 else "restval" if i < 40 else "train"
+        images.append({"filename": number, "split": split, "sentences": [{"raw": caption} for caption in said]})
+    (folder / "captions.txt").write_text("\n".join(lines))
+    (folder / "dataset.json").write_text(json.dumps({"images": images}))
+    (folder / f"{MODEL}.json").write_text(json.dumps(CONFIG))
+    open_clip.add_model_config(folder / f"{MODEL}.json")
+    return folder
+
+
+def profile_of(folder: Path, captions: str = "captions.txt", **changes) -> Profile:
+    data = {
+        "kind": "photos",
+        "images_dir": folder / "Images",
+        "captions": folder / captions,
+        "captions_per_image": 2,
+        "test_items": 20,
+        "val_items": 10,
+        "cache_dir": folder / "cache",
+        "has_splits": captions == "dataset.json",
+    }
+    return load_profile(
+        "demo",
+        data={**data, **changes},
+        model={"kind": "open_clip", "name": MODEL, "pretrained": None},
+        base__epochs=1,
+        base__batch_size=16,
+        fine_tune__epochs=3,
+        fine_tune__batch_size=16,
+        evaluation__bootstrap_resamples=20,
+        evaluation__decoder={"width": 32, "layers": 1, "heads": 2, "steps": 20, "warmup_steps": 2, "batch_size": 16},
+    )
+
+
+@pytest.mark.parametrize("captions", ["captions.txt", "dataset.json"])
+def test_splits_share_nothing(folder: Path, captions: str):
+    corpus = load_corpus(profile_of(folder, captions))
+    parts = [corpus.train, corpus.val, corpus.test]
+    assert [len(part) for part in parts] == [50, 10, 20]
+    assert len({path for part in parts for path in part.images.paths}) == 80
+    for part in parts:
+        for path, said in zip(part.images.paths, part.captions, strict=True):
+            assert len(said) == 2 and said[0].endswith(f"number {int(path.stem)}")
+    if captions == "dataset.json":
+        assert corpus.test.images.paths[0].name == "0000.jpg"
+
+
+def test_pictures_that_look_alike_stay_on_one_side(folder: Path):
+    pair = [folder / "Images" / name for name in ("0003.jpg", "0007.jpg")]
+    kept = pair[1].read_bytes()
+    pair[1].write_bytes(pair[0].read_bytes())
+    try:
+        for seed in range(3):
+            corpus = load_corpus(profile_of(folder, seed=seed))
+            sides = [set(pair) & set(part.images.paths) for part in (corpus.train, corpus.val, corpus.test)]
+            assert sorted(len(side) for side in sides) == [0, 0, 2]
+    finally:
+        pair[1].write_bytes(kept)
+
+
+def test_damaged_picture_is_refused_or_left_out(folder: Path, caplog: pytest.LogCaptureFixture):
+    path = folder / "Images" / "0005.jpg"
+    kept = path.read_bytes()
+    path.write_bytes(b"no picture")
+    try:
+        with pytest.raises(ValueError, match=r"1 pictures cannot be read, such as 0005\.jpg"):
+            load_corpus(profile_of(folder))
+        corpus = load_corpus(profile_of(folder, skip_missing=True))
+    finally:
+        path.write_bytes(kept)
+    assert sum(len(part) for part in (corpus.train, corpus.val, corpus.test)) == 79
+    assert "1 unreadable pictures left out" in caplog.text
+
+
+@pytest.mark.parametrize("missing", ["images_dir", "captions"])
+def test_profile_that_does_not_say_where_is_refused(folder: Path, missing: str):
+    profile = load_profile(profile_of(folder), **{f"data__{missing}": None})
+    with pytest.raises(FileNotFoundError, match=r"data\.images_dir and data\.captions"):
+        load_corpus(profile)
+
+
+def test_model_by_name_has_open_clips_tokenizer_and_activation(folder: Path):
+    encoder = build_model(profile_of(folder))
+    assert isinstance(encoder.model, ShortTextCLIP)
+    assert torch.equal(encoder.tokenizer(["a red thing"]), open_clip.get_tokenizer(MODEL)(["a red thing"]))
+    assert encoder.tokenizer(["a red thing"]).shape == (1, 77)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_fine_tuning_and_evaluation_from_end_to_end(folder: Path, tmp_path: Path, workers: int):
+    profile = profile_of(folder, workers=workers)
+    corpus = load_corpus(profile)
+    aligned = fine_tune(profile, alpha=0.5, runs_dir=tmp_path, corpus=corpus)
+    clip = fine_tune(profile, alpha=0.0, runs_dir=tmp_path, corpus=corpus)
+    assert len(aligned.steps) == 9
+    found = {name: evaluate(run, corpus) for name, run in (("aligned", aligned), ("clip", clip))}
+    assert found["aligned"]["raw_gap"] < found["clip"]["raw_gap"]
+    assert {"t2i_recall_at_1", "cider", "cider_memory", "effective_rank_image"} <= set(found["clip"])
+    assert not any(name.startswith(("zeroshot", "clustering")) for name in found["clip"])
+    model = open_clip.create_model(MODEL, pretrained=str(aligned.folder / "model.safetensors")).eval()
+    with torch.no_grad():
+        again = model.encode_image(corpus.test.images[range(20)], normalize=True)
+    torch.testing.assert_close(again, aligned.encoder.embed_images(corpus.test.images), atol=1e-5, rtol=0)
