@@ -132,6 +132,23 @@ def test_bad_value_of_an_extended_profile_is_named(tmp_path: Path):
         load_profile(path)
 
 
+def test_part_of_another_kind_replaces_the_whole(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo\nname: mine\ndata:\n  kind: photos\n  test_items: 7\n")
+    profile = load_profile(path)
+    assert (profile.data.kind, profile.data.test_items, profile.data.val_items) == ("photos", 7, 1_000)
+    assert profile.model == load_profile("demo").model
+
+
+def test_profile_in_the_book_is_valid(tmp_path: Path):
+    text = (Path(__file__).parents[1] / "book/api/data.md").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.split("```yaml\n")[1].split("```")[0])
+    profile = load_profile(path)
+    assert profile.data.captions == Path("flickr8k/captions.txt")
+    assert profile.model == load_profile("photos").model
+
+
 @pytest.mark.parametrize("text", ["", "5", "[1, 2]", "demo"])
 def test_file_that_is_no_profile_is_named(tmp_path: Path, text: str):
     path = tmp_path / "mine.yaml"

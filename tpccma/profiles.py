@@ -212,6 +212,8 @@ def _read(name: str | Path) -> dict:
 
 
 def _merge(old: dict, new: dict) -> dict:
+    if new.get("kind", old.get("kind")) != old.get("kind"):
+        return new  # data or a model of another kind has other settings
     merged = {
         key: _merge(old[key], value) if isinstance(value, dict) and isinstance(old.get(key), dict) else value
         for key, value in new.items()
