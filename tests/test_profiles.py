@@ -18,7 +18,7 @@ def named(name: str, profile: Profile) -> Profile:
 
 def test_shipped_profiles_load():
     scales = {f"{parent}-{kind}" for parent in ("demo", "fashion") for kind in SCALES}
-    assert set(profile_names()) == {"demo", "fashion", "fashion-masked", *scales}
+    assert set(profile_names()) == {"demo", "fashion", "fashion-masked", "photos", *scales}
     for name in profile_names():
         assert load_profile(name).name == name
 
