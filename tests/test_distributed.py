@@ -18,6 +18,7 @@ from tpccma.models import read_weights
 from tpccma.profiles import Profile
 
 TRAINED = [name for name, method in METHODS.items() if method.trained]
+IN_PARTS = ["tpc-cma", "clip-refine"]  # the second has a loss of the raw embeddings
 COMPARED = ["step", "phase", "alpha", "loss", "logit_scale", "clip_norm", "cma_norm", "cosine"]
 PROFILE = {
     "model__image_width": 16,
@@ -55,6 +56,9 @@ def train_all(rank: int, processes: int, port: int, folder: str) -> None:
     profile, corpus = featured()
     for name in TRAINED:
         fine_tune(profile, name, 0.5 if METHODS[name].dial else 0.0, 0, folder, corpus)
+    parts = load_profile(profile, fine_tune__micro_batch_size=5)  # 16 or 32 pairs in parts of 5
+    for name in IN_PARTS:
+        fine_tune(parts, name, 0.5 if METHODS[name].dial else 0.0, 0, Path(folder) / "parts", corpus)
     if processes > 1:
         assert dist.get_world_size() == processes and dist.get_backend() == "gloo"
         dist.destroy_process_group()
@@ -84,6 +88,17 @@ def test_two_processes_equal_one(trained: tuple[Path, Path], method: str):
     assert len(steps[0]) == 12
     pd.testing.assert_frame_equal(*steps, rtol=1e-5, atol=1e-6)
     weights, others = (read_weights(folder / "model.safetensors") for folder in (one, two))
+    for name, value in weights.items():
+        torch.testing.assert_close(value, others[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("method", IN_PARTS)
+def test_micro_batches_change_nothing(trained: tuple[Path, Path], processes: int, method: str):
+    whole, parts = find(trained[0], method), find(trained[processes - 1] / "parts", method)
+    steps = [pd.read_csv(folder / "steps.csv")[COMPARED] for folder in (whole, parts)]
+    pd.testing.assert_frame_equal(*steps, rtol=1e-5, atol=1e-6)
+    weights, others = (read_weights(folder / "model.safetensors") for folder in (whole, parts))
     for name, value in weights.items():
         torch.testing.assert_close(value, others[name], rtol=1e-4, atol=1e-5, msg=name)
 

@@ -99,6 +99,7 @@ class Training(_Part):
     max_logit_scale: Positive = 100.0
     precision: Literal["no", "bf16", "fp16"] = "no"
     checkpoint_steps: Count = 100
+    micro_batch_size: Count | None = None  # pairs a process puts through the towers at a time; the loss sees them all
 
 
 class Loss(_Part):

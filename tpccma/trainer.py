@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -207,8 +208,7 @@ class Trainer:
         began = time.perf_counter()
         torch.manual_seed(self.seed * 1_000_003 + self.step)  # the same draws after a resume, on every process
         rate = self._set_learning_rate()
-        *raw, scale = self.model(images, tokens)
-        raw = tuple(features.float() for features in raw)
+        raw, scale = self._embed(images, tokens)
         x, y = (F.normalize(features, dim=-1) for features in raw)
         reading = self._read_gradients(x, y, scale)
         alpha = self.curriculum.update(self.step, reading) if reading else 0.0
@@ -220,6 +220,8 @@ class Trainer:
                 f"loss is {total.item()} at step {self.step} of {self.folder.name}; lower learning_rate in the profile"
             )
         self.accelerator.backward(total)
+        if self.training.micro_batch_size:
+            self._backward_parts(images, tokens, raw, scale)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -238,6 +240,35 @@ class Trainer:
         row["samples_per_second"] = len(images) * self.accelerator.num_processes / row["seconds"]
         self.step += 1
         return row
+
+    def _embed(self, images: Tensor, tokens: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Embed a batch: embeddings before normalisation, and the inverse temperature.
+
+        In micro-batches nothing is kept for the backward pass: the embeddings are leaves, whose gradients
+        `_backward_parts` takes through the towers in a second pass (GradCache, arXiv 2101.06983).
+        """
+        if not self.training.micro_batch_size:
+            *raw, scale = self.model(images, tokens)
+            return tuple(features.float() for features in raw), scale
+        with torch.no_grad():
+            parts = [self.model(*part) for part in self._parts(images, tokens)]
+        raw = tuple(torch.cat([part[i].float() for part in parts]).requires_grad_() for i in (0, 1))
+        return raw, parts[0][2].detach().requires_grad_()
+
+    def _backward_parts(self, images: Tensor, tokens: Tensor, raw: tuple[Tensor, Tensor], scale: Tensor) -> None:
+        """Take the gradients of the embeddings through the towers, micro-batch by micro-batch."""
+        parts = self._parts(images, tokens, raw[0].grad, raw[1].grad)
+        for i, (*part, x_gradient, y_gradient) in enumerate(parts, start=1):
+            last = i == len(parts)
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                x, y, own_scale = self.model(*part)
+                pairs = [(x, x_gradient.to(x.dtype)), (y, y_gradient.to(y.dtype))]
+                if own_scale.requires_grad:
+                    pairs.append((own_scale, scale.grad if last else torch.zeros_like(scale)))
+                torch.autograd.backward(*zip(*((t, g) for t, g in pairs if t.requires_grad), strict=True))
+
+    def _parts(self, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
+        return list(zip(*(tensor.split(self.training.micro_batch_size) for tensor in tensors), strict=True))
 
     @torch.no_grad()
     def _inputs(self, images: Tensor, tokens: Tensor, raw: tuple[Tensor, Tensor]) -> dict:
