@@ -11,13 +11,14 @@ from torch import Tensor, nn
 import tpccma.models
 import tpccma.results
 from tpccma import base_run, fine_tune, load_profile
+from tpccma.batches import CaptionedPairs, EpochSampler
 from tpccma.data import Corpus, Pairs
 from tpccma.methods import METHODS
 from tpccma.metrics import modality_gap
 from tpccma.models import build_model, load_encoder
 from tpccma.profiles import Profile
 from tpccma.train import Run, check_seed, fingerprint, main, run_name, train_base
-from tpccma.trainer import LOG_COLUMNS, CaptionedPairs, EpochSampler, Towers, Trainer, parameter_groups, warmup_cosine
+from tpccma.trainer import LOG_COLUMNS, Towers, Trainer, parameter_groups, warmup_cosine
 
 MEASURED = [column for column in LOG_COLUMNS if column not in ("seconds", "samples_per_second")]
 

@@ -1,6 +1,6 @@
 """The training loop under `tpccma.fine_tune`: batches, optimiser, curriculum, checkpoints, and a log of every step.
 
-Legend: B batch size, N training pairs, K captions a picture.
+Legend: B batch size.
 """
 
 import copy
@@ -8,7 +8,9 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,14 +18,15 @@ import torch.nn.functional as F
 from accelerate import Accelerator, skip_first_batches
 from accelerate.utils import DataLoaderConfiguration
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from tpccma.batches import CaptionedPairs, EpochSampler, as_it_is
 from tpccma.curriculum import GradientReading, ThreePhaseCurriculum
-from tpccma.data import Corpus, Pairs
+from tpccma.data import Corpus
 from tpccma.loss import CMALoss
 from tpccma.methods import METHODS, Method
-from tpccma.models import Encoder, prepare
+from tpccma.models import Encoder
 from tpccma.profiles import Profile, Training
 
 LOG_COLUMNS = (
@@ -53,56 +56,6 @@ LOG_COLUMNS = (
 )
 
 
-class CaptionedPairs(Dataset):
-    """Pairs as the loader reads them: item ``i * K + k`` is picture i with its caption k.
-
-    Args:
-        pairs: N pictures with K captions each.
-        tokenizer: applied once to all captions.
-    """
-
-    def __init__(self, pairs: Pairs, tokenizer):
-        self.images = pairs.images
-        self.captions = len(pairs.captions[0])
-        self.tokens = tokenizer([caption for captions in pairs.captions for caption in captions])
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitems__(self, items: list[int]) -> tuple[Tensor, Tensor]:
-        """Return a batch: (B, 3, H, W) float32 pixels or (B, F) features, and (B, L) tokens or (B, F) features."""
-        items = torch.tensor(items)
-        return prepare(self.images[items // self.captions]), self.tokens[items]
-
-
-def _as_it_is(batch):
-    return batch
-
-
-class EpochSampler(Sampler):
-    """Every picture once an epoch, in a new order and with one of its captions, both decided by seed and epoch.
-
-    The trainer sets `epoch`. There is no method set_epoch, since accelerate would call it with 0 in every epoch.
-
-    Args:
-        pairs: N, number of pictures.
-        captions: K, captions a picture.
-        seed: of order and choice.
-    """
-
-    def __init__(self, pairs: int, captions: int, seed: int):
-        self.pairs, self.captions, self.seed, self.epoch = pairs, captions, seed, 0
-
-    def __len__(self) -> int:
-        return self.pairs
-
-    def __iter__(self):
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = torch.randperm(self.pairs, generator=generator)
-        choice = torch.randint(self.captions, (self.pairs,), generator=generator)
-        return iter((order * self.captions + choice).tolist())
-
-
 class Towers(torch.nn.Module):
     """Both towers of a model in one forward pass.
 
@@ -129,7 +82,7 @@ class Trainer:
         alpha: alpha_target.
         seed: of batch order and choice of captions.
         folder: of ``steps.csv`` and ``checkpoint/``; a checkpoint found there is resumed.
-        corpus: whose train split is used.
+        corpus: whose stream is used, or train split where there is none.
         method: its loss replaces `CMALoss`.
     """
 
@@ -149,29 +102,16 @@ class Trainer:
             mixed_precision=training.precision,
             dataloader_config=DataLoaderConfiguration(split_batches=True),  # batch_size is that of all processes
         )
-        dataset = CaptionedPairs(corpus.train, encoder.tokenizer)
-        self.sampler = EpochSampler(len(dataset), dataset.captions, seed)
-        loader = DataLoader(
-            dataset,
-            training.batch_size,
-            sampler=self.sampler,
-            drop_last=True,
-            collate_fn=_as_it_is,
-            num_workers=getattr(corpus.train.images, "workers", 0),
-        )
         if training.init_logit_scale is not None:
             encoder.model.logit_scale.data.fill_(math.log(training.init_logit_scale))
         encoder.model.logit_scale.requires_grad_(training.learn_logit_scale)
         optimizer = torch.optim.AdamW(
             parameter_groups(encoder.model, training.weight_decay), training.learning_rate, (0.9, training.beta2)
         )
-        self.model, self.optimizer, self.loader = self.accelerator.prepare(Towers(encoder.model), optimizer, loader)
-        if len(self.loader) == 0:
-            raise ValueError(
-                f"{len(dataset)} training pairs do not fill one batch of {training.batch_size}; "
-                "lower the profile's batch_size"
-            )
-        self.total_steps = training.epochs * len(self.loader)
+        self.model, self.optimizer = self.accelerator.prepare(Towers(encoder.model), optimizer)
+        self.stream = corpus.stream
+        self._open_pairs(corpus, encoder) if self.stream is None else self._open_stream(encoder)
+        self.total_steps = training.epochs * self.steps_per_epoch
         self.curriculum = ThreePhaseCurriculum(alpha, self.total_steps, **profile.curriculum.model_dump())
         shared = {
             "gather_with_grad": True,
@@ -187,22 +127,75 @@ class Trainer:
         self.accelerator.register_for_checkpointing(self.curriculum)
         self.step = 0
 
+    def _open_pairs(self, corpus: Corpus, encoder: Encoder) -> None:
+        """Prepare to read pairs that are all at hand, epoch by epoch."""
+        dataset, size = CaptionedPairs(corpus.train, encoder.tokenizer), self.training.batch_size
+        self.sampler = EpochSampler(len(dataset), dataset.captions, self.seed)
+        loader = DataLoader(
+            dataset,
+            size,
+            sampler=self.sampler,
+            drop_last=True,
+            collate_fn=as_it_is,
+            num_workers=getattr(corpus.train.images, "workers", 0),
+        )
+        self.loader = self.accelerator.prepare(loader)
+        self._count_steps(len(self.loader), len(dataset))
+
+    def _open_stream(self, encoder: Encoder) -> None:
+        """Prepare to read an endless stream of which this process has a part of its own."""
+        size, processes = self.training.batch_size, self.accelerator.num_processes
+        if size % processes:
+            raise ValueError(f"batch_size {size} must be a multiple of the {processes} processes that share it")
+        self.pairs = self.stream.open(encoder.tokenizer, self.seed, self.accelerator.process_index, processes)
+        self.loader = self.pairs.batches(size // processes, self.stream.workers)
+        self._count_steps(self.stream.pairs // size, self.stream.pairs)
+
+    def _count_steps(self, steps: int, pairs: int) -> None:
+        if steps == 0:
+            raise ValueError(
+                f"{pairs} training pairs do not fill one batch of {self.training.batch_size}; "
+                "lower the profile's batch_size"
+            )
+        self.steps_per_epoch = steps
+
+    def _batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Read on from the step that is next: to the end of the epoch, or of a stream to the end of the training."""
+        epoch, done = divmod(self.step, self.steps_per_epoch)
+        if self.stream is None:
+            self.sampler.epoch = epoch
+            return skip_first_batches(self.loader, done)
+        left = islice(self.loader, self.step, self.total_steps)
+        return ((images.to(self.accelerator.device), tokens.to(self.accelerator.device)) for images, tokens in left)
+
     def run(self) -> None:
-        """Train to the last step, resuming the checkpoint in the folder if there is one."""
+        """Train to the last step, resuming the checkpoint in the folder if there is one.
+
+        Of a stream, ``data.json`` in the folder says afterwards how many pairs were read and how many were skipped.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
         self.model.train()
         with tqdm(total=self.total_steps, initial=self.step, desc=self.folder.name, unit="step", disable=None) as bar:
             while self.step < self.total_steps:
-                epoch, done = divmod(self.step, len(self.loader))
-                self.sampler.epoch = epoch
-                for images, tokens in skip_first_batches(self.loader, done):
+                for images, tokens in self._batches():
                     row = self._take_step(images, tokens)
                     self._log(row)
                     bar.update()
                     bar.set_postfix({key: f"{row[key]:.3g}" for key in ("loss", "alpha", "samples_per_second")})
                     if self.step % self.training.checkpoint_steps == 0 and self.step < self.total_steps:
                         self._save()
+
+        if self.stream is not None:
+            self._report_data()
+
+    def _report_data(self) -> None:
+        tally = torch.tensor(list(self.pairs.tally().values()), device=self.accelerator.device)
+        total = self.accelerator.reduce(tally, reduction="sum")
+        if self.accelerator.is_main_process:
+            read = dict(zip(self.pairs.tally(), total.tolist(), strict=True))
+            known = {"pairs": self.stream.pairs, "missing_shards": self.stream.missing_shards}
+            (self.folder / "data.json").write_text(json.dumps(known | read, indent=1) + "\n")
 
     def _take_step(self, images: Tensor, tokens: Tensor) -> dict:
         began = time.perf_counter()
@@ -274,7 +267,7 @@ class Trainer:
     def _inputs(self, images: Tensor, tokens: Tensor, raw: tuple[Tensor, Tensor]) -> dict:
         """Give a `tpccma.baselines.BaselineLoss` what it names in `inputs`."""
         provide = {
-            "epoch": lambda: self.step // len(self.loader),
+            "epoch": lambda: self.step // self.steps_per_epoch,
             "raw": lambda: raw,
             "sentences": lambda: self._sentences(tokens),
             "teacher": lambda: (

@@ -10,6 +10,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from tpccma.data.coco import ImageFiles
+    from tpccma.data.shards import PairSource
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Corpus:
         test: pairs that only `tpccma.evaluate` sees.
         classes: class names, in the order of the labels; none where the pictures have no classes.
         templates: prompts with one ``{}`` for the class name.
+        stream: what fine-tuning reads instead of `train`, where that does not fit into memory.
     """
 
     train: Pairs
@@ -52,6 +54,7 @@ class Corpus:
     test: Pairs
     classes: tuple[str, ...]
     templates: tuple[str, ...]
+    stream: "PairSource | None" = None
 
 
 def load_corpus(profile) -> Corpus:

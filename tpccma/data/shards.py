@@ -81,6 +81,37 @@ def _successes(path: Path) -> int:
         raise ValueError(f"{path} is not img2dataset's statistics of a shard ({error!r}); remove it") from None
 
 
+@dataclass(frozen=True)
+class PairSource:
+    """What a training streams, in place of pairs at hand.
+
+    Args:
+        shards: from `find_shards`.
+        transform: turns a PIL image into (3, H, W) float32.
+        pairs: pairs in an epoch; they decide the number of steps.
+        workers: processes that read for each training process.
+        buffer: pairs among which the next one is drawn.
+        skip_bad: skip what is damaged.
+    """
+
+    shards: Shards
+    transform: Callable[[Image.Image], Tensor]
+    pairs: int
+    workers: int = 0
+    buffer: int = 5_000
+    skip_bad: bool = True
+
+    @property
+    def missing_shards(self) -> int:
+        """Number of shards that the pattern names and that are not there."""
+        return len(self.shards.missing)
+
+    def open(self, tokenizer: Callable, seed: int, rank: int, world_size: int) -> "PairStream":
+        """Open the part of one of several processes."""
+        settings = {"buffer": self.buffer, "skip_bad": self.skip_bad}
+        return PairStream(self.shards.paths, self.transform, tokenizer, seed, rank, world_size, **settings)
+
+
 class PairStream(IterableDataset):
     """An endless, shuffled stream of pairs; damaged ones are skipped and counted.
 
