@@ -98,7 +98,7 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
         "fingerprint": run.fingerprint,
         "training": _training(run),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "git_revision": _git_revision(),
+        "git_revision": REVISION,
         "hardware": {"machine": platform.machine(), "threads": torch.get_num_threads(), "device": _device()},
         "wall_seconds": round(run.wall_seconds, 1),
         "samples_per_second": round(run.samples_per_second, 1),
@@ -221,6 +221,9 @@ def _git_revision() -> str | None:
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+REVISION = _git_revision()  # of the code that this process has loaded, whatever is committed while it runs
 
 
 def _device() -> str:
