@@ -12,6 +12,7 @@ from tpccma.prediction import DISTRIBUTION, MEASURES, QUALITIES, RENORMALISED, w
 from tpccma.verdicts import MIN_SETTINGS
 
 PALETTE = sns.color_palette("colorblind")
+DPI = 85  # of large figures, three of which stand in one notebook
 # Kind of measure: marker, face, edge.
 KINDS = {
     "raw gap": ("D", "black", "black"),
@@ -59,7 +60,7 @@ def plot_league(leagues: dict[tuple[str, str], pd.DataFrame]) -> Figure:
     scores = pd.DataFrame({key: league.r_squared for key, league in leagues.items()})
     order = scores.mean(axis=1).sort_values(ascending=False, na_position="last").index
     size = (2.4 + 1.7 * len(leagues), 1.6 + 0.27 * len(order))
-    figure, panels = plt.subplots(1, len(leagues), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(1, len(leagues), figsize=size, dpi=DPI, sharey=True, squeeze=False, layout="constrained")
     for ax, ((profile, quality), league) in zip(panels[0], leagues.items(), strict=True):
         _draw_league(ax, league.reindex(order))
         ax.set_title(f"{profile}\n{QUALITIES[quality]}".replace("joint clustering ", ""), fontsize=10)
@@ -105,7 +106,7 @@ def plot_prediction(runs: pd.DataFrame, league: dict[str, pd.DataFrame], profile
         the means of TPC-CMA's alphas.
     """
     figure, panels = plt.subplots(
-        len(DRAWN), len(GAPS), figsize=(9.2, 6.6), sharex="col", sharey="row", layout="constrained"
+        len(DRAWN), len(GAPS), figsize=(9.2, 6.6), dpi=DPI, sharex="col", sharey="row", layout="constrained"
     )
     for row, (quality, task) in zip(panels, DRAWN.items(), strict=True):
         for ax, (gap, name) in zip(row, GAPS.items(), strict=True):
