@@ -2,9 +2,11 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
 import tpccma.results
 from tpccma import load_profile
@@ -28,7 +30,8 @@ METRICS = {name: 0.25 for name in SCHEMA if name not in (*KEYS, "wall_seconds")}
 def run(tmp_path: Path) -> Run:
     """A finished run as far as records look at it: two steps of 1.25 and 2 s."""
     steps = pd.DataFrame({"seconds": [1.25, 2.0], "samples_per_second": [100.0, 50.0]})
-    return Run(load_profile("demo"), "tpc-cma", 0.05, 3, tmp_path / "run", None, steps, "0123abcd")
+    encoder = SimpleNamespace(model=SimpleNamespace(logit_scale=torch.tensor(math.log(50))))
+    return Run(load_profile("demo"), "tpc-cma", 0.05, 3, tmp_path / "run", encoder, steps, "0123abcd")
 
 
 def save(run: Run, folder: Path, **changes) -> Path:

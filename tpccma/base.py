@@ -32,7 +32,9 @@ def make_card() -> dict:
     run = base_run("demo")
     content = weights_path(run.profile).read_bytes()
     return {
-        "recipe": base_recipe(load_profile("demo")).model_dump(mode="json", include={"data", "model", "base"}),
+        "recipe": base_recipe(load_profile("demo")).model_dump(
+            mode="json", include={"data", "model", "base"}, exclude_none=True
+        ),
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
         "metrics": {name: round(value, 6) for name, value in evaluate(run, tasks=CARD_TASKS).items()},

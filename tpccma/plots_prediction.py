@@ -60,7 +60,9 @@ def plot_league(leagues: dict[tuple[str, str], pd.DataFrame]) -> Figure:
     scores = pd.DataFrame({key: league.r_squared for key, league in leagues.items()})
     order = scores.mean(axis=1).sort_values(ascending=False, na_position="last").index
     size = (2.4 + 1.7 * len(leagues), 1.6 + 0.27 * len(order))
-    figure, panels = plt.subplots(1, len(leagues), figsize=size, dpi=DPI, sharey=True, squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(
+        1, len(leagues), figsize=size, dpi=DPI, sharey=True, squeeze=False, layout="constrained"
+    )
     for ax, ((profile, quality), league) in zip(panels[0], leagues.items(), strict=True):
         _draw_league(ax, league.reindex(order))
         ax.set_title(f"{profile}\n{QUALITIES[quality]}".replace("joint clustering ", ""), fontsize=10)
