@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
-from tpccma.data.coco import CaptionReport, ImageFiles, read_captions
+from tpccma.data.coco import CaptionReport, read_captions
+from tpccma.data.pictures import ImageFiles
 
 FIVE = [f"caption {k}" for k in range(5)]
 
@@ -183,5 +184,5 @@ def test_damaged_picture_is_named(tmp_path: Path):
     for path in (cut, text):
         with pytest.raises(ValueError, match=f"{path} is no readable picture"):
             ImageFiles([whole, path], to_tensor)[[0, 1]]
-    with pytest.raises(FileNotFoundError, match=r"gone\.jpg has gone since its captions were read"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.jpg has gone since the list"):
         ImageFiles([tmp_path / "gone.jpg"], to_tensor)[[0]]

@@ -9,6 +9,7 @@ Legend: N inputs, D embedding width, F feature width.
 import json
 import logging
 import math
+import os
 import pickle
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from tpccma.profiles import HeadsModel, OpenClipModel, Profile
 from tpccma.tokenizer import WordTokenizer
 
 if TYPE_CHECKING:
-    from tpccma.data.coco import ImageFiles
+    from tpccma.data.pictures import Pictures
 
 open_clip.add_model_config(resources.files("tpccma.configs") / "tpccma-demo.json")
 
@@ -125,11 +126,21 @@ class Encoder:
     def __init__(self, model: nn.Module, tokenizer: Callable, architecture: OpenClipModel | HeadsModel):
         self.model, self.tokenizer, self.architecture = model, tokenizer, architecture
 
-    def embed_images(self, images: "Tensor | ImageFiles", batch_size: int = 500) -> Tensor:
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self.model.logit_scale.device
+
+    def use_gpu(self) -> None:
+        """Move the model to this process's GPU, if there is one."""
+        if torch.cuda.is_available():
+            self.model.to(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
+
+    def embed_images(self, images: "Tensor | Pictures", batch_size: int = 500) -> Tensor:
         """Embed pictures in evaluation mode.
 
         Args:
-            images: (N, 3, H, W) uint8 pixels, (N, F) float32 features or N files.
+            images: (N, 3, H, W) uint8 pixels, (N, F) float32 features or `Pictures`.
             batch_size: inputs embedded at a time.
 
         Returns:
@@ -151,10 +162,17 @@ class Encoder:
             lambda part: self.model.encode_text(part, normalize=True), self.tokenizer(list(texts)), batch_size
         )
 
-    def _embed(self, encode: Callable, inputs: Tensor, batch_size: int) -> Tensor:
-        device = self.model.logit_scale.device
+    def embed_batch(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed a batch that is prepared already, as `tpccma.data.shards.PairStream` gives it; results as above."""
+        device = self.device
         with evaluating(self.model):
-            return torch.cat([encode(part.to(device)).float().cpu() for part in inputs.split(batch_size)])
+            x = self.model.encode_image(images.to(device), normalize=True)
+            y = self.model.encode_text(tokens.to(device), normalize=True)
+        return x.float().cpu(), y.float().cpu()
+
+    def _embed(self, encode: Callable, inputs: Tensor, batch_size: int) -> Tensor:
+        with evaluating(self.model):
+            return torch.cat([encode(part.to(self.device)).float().cpu() for part in inputs.split(batch_size)])
 
     def save(self, path: str | Path) -> None:
         """Write weights, architecture and tokenizer to one safetensors file, in whole or not at all."""

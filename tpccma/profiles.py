@@ -65,6 +65,30 @@ class PhotoData(_Part):
     workers: Annotated[int, Field(ge=0)] = 0  # processes that read pictures ahead
 
 
+class PaperData(_Part):
+    """The paper's own data. Places are relative to `data_dir`."""
+
+    kind: Literal["paper"]
+    data_dir: Path | None = None
+    shards: str = "cc3m/{00000..00331}.tar"
+    pairs: Count | None = None  # in an epoch; None takes the sum of img2dataset's _stats.json
+    buffer: Count = 5_000  # pairs among which the next one is drawn, for each worker
+    skip_bad: bool = True  # skip and count damaged pairs of the shards instead of refusing
+    captions: Path = Path("coco/dataset_coco.json")
+    images_dir: Path = Path("coco")
+    captions_per_image: Count = 5
+    imagenet_dir: Path = Path("imagenet/val")
+    imagenet_classes: Annotated[int, Field(ge=2, le=1000)] = 1000
+    imagenet_prompts: Literal[80, 7] = 80  # OpenAI's full list, or its seven best; accuracies by the two never compare
+    clustering_classes: Annotated[int, Field(ge=2)] = 200
+    clustering_seed: int = 0
+    zeroshot_dir: Path = Path("zeroshot")
+    zeroshot_sets: tuple[str, ...] = ("cifar10", "cifar100", "food101", "caltech101", "flowers")
+    download: bool = False  # let torchvision fetch small sets that are missing
+    skip_missing: bool = False  # go on without missing shards, and without COCO pictures that are missing
+    workers: Annotated[int, Field(ge=0)] = 0  # processes that read ahead, for each training process
+
+
 class OpenClipModel(_Part):
     """A two-tower model that open_clip knows by name, and the weights to start from; without any, a base is trained."""
 
@@ -98,6 +122,7 @@ class Training(_Part):
     init_logit_scale: Positive | None = None  # inverse temperature to start from; None leaves the model's own
     max_logit_scale: Positive = 100.0
     precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: str | None = None  # a backend of torch.compile, such as inductor
     checkpoint_steps: Count = 100
     micro_batch_size: Count | None = None  # pairs a process puts through the towers at a time; the loss sees them all
 
@@ -142,7 +167,7 @@ class Profile(_Part):
     """Everything that decides a run, but method, alpha and seed."""
 
     name: str
-    data: Annotated[DemoData | FashionData | PhotoData, Field(discriminator="kind")]
+    data: Annotated[DemoData | FashionData | PhotoData | PaperData, Field(discriminator="kind")]
     model: Annotated[OpenClipModel | HeadsModel, Field(discriminator="kind")]
     base: Training
     fine_tune: Training
@@ -150,6 +175,8 @@ class Profile(_Part):
     curriculum: Curriculum = Curriculum()
     evaluation: Evaluation = Evaluation()
     learning_rates: dict[str, Positive] = {}  # of methods that train with another one than fine_tune's
+    expected: dict[str, float] = {}  # measures of the base model that show whether weights and data are the right ones
+    expected_within: NotNegative = 0.005  # how far the base may be off
 
     @field_validator("learning_rates")
     @classmethod
@@ -205,7 +232,10 @@ def load_profile(name: "str | Path | Profile" = "demo", **changes) -> Profile:
 
 
 def _read(name: str | Path) -> dict:
-    """Read a profile's values; those of the profile that it ``extends`` stand where it has none of its own."""
+    """Read a profile's values; those of the profile that it ``extends`` stand where it has none of its own.
+
+    An empty mapping, such as ``expected: {}``, clears what is extended.
+    """
     values = yaml.safe_load(_find(name).read_text())
     if not isinstance(values, dict):
         raise ValueError(f"profile {name}: the file must hold names and values such as `extends: demo`, got {values!r}")
@@ -216,7 +246,7 @@ def _merge(old: dict, new: dict) -> dict:
     if new.get("kind", old.get("kind")) != old.get("kind"):
         return new  # data or a model of another kind has other settings
     merged = {
-        key: _merge(old[key], value) if isinstance(value, dict) and isinstance(old.get(key), dict) else value
+        key: _merge(old[key], value) if value and isinstance(value, dict) and isinstance(old.get(key), dict) else value
         for key, value in new.items()
     }
     return {**old, **merged}

@@ -14,9 +14,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tpccma.data import Corpus
+from tpccma.data import Corpus, load_corpus
 from tpccma.evaluate import evaluate
 from tpccma.methods import METHODS
+from tpccma.profiles import Profile
 from tpccma.train import Run
 
 KEYS = ("profile", "method", "alpha", "seed")
@@ -58,7 +59,7 @@ def record_run(run: Run, corpus: Corpus | None = None, results_dir: str | Path =
         results_dir: where the published records lie.
 
     Returns:
-        The record, see `make_record`.
+        The record, see `make_record`; ``data`` in it says what was read, left out and chosen, where that is not fixed.
     """
     own = run.folder / "record.json"
     settings = run.profile.model_dump(mode="json")["evaluation"]
@@ -66,7 +67,10 @@ def record_run(run: Run, corpus: Corpus | None = None, results_dir: str | Path =
         record = _read(own)
     else:
         scale = run.encoder.model.logit_scale.exp().item()
+        corpus = corpus or load_corpus(run.profile)
         record = make_record(run, evaluate(run, corpus) | {"logit_scale": scale}) | {"evaluation": settings}
+        if read := corpus.report | _streamed(run):
+            record["data"] = read
         own.parent.mkdir(parents=True, exist_ok=True)
         _write(own, json.dumps(record, indent=1) + "\n")
     save_record(record, results_dir)
@@ -106,6 +110,12 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
     }
 
 
+def _streamed(run: Run) -> dict:
+    """Say what a training has read from its stream, if it had one."""
+    path = run.folder / "data.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
 def _training(run: Run) -> dict | None:
     how = METHODS.get(run.method)
     if not (how and how.trained):
@@ -114,6 +124,41 @@ def _training(run: Run) -> dict | None:
     if how.loss and "sentences" in how.loss.inputs:
         settings["sentence_embeddings"] = "MiniLM" if run.profile.model.kind == "heads" else "frozen base text encoder"
     return settings
+
+
+def check_base(profile: Profile, results_dir: str | Path = "results") -> pd.DataFrame:
+    """See to it that the base model does what the profile expects of it, before anything is trained on top.
+
+    Wrong weights, activation, prompts or splits show here, in minutes.
+
+    Args:
+        profile: its ``expected`` names measures and their values; of one without, nothing is asked.
+        results_dir: where the record of the base lies.
+
+    Returns:
+        One row a measure: expected, measured and ok.
+
+    Raises:
+        FileNotFoundError: if the base has no record yet.
+        ValueError: if a measure is off by more than ``expected_within``.
+    """
+    if not profile.expected:
+        return pd.DataFrame(columns=["expected", "measured", "ok"])
+    path = record_path(profile.name, "base", 0.0, 0, results_dir)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no {path}: measure the base model first, `python -m tpccma.train --profile {profile.name} --method base`"
+        )
+    table = pd.DataFrame({"expected": profile.expected}).assign(measured=pd.Series(_read(path)["metrics"]))
+    table["ok"] = (table.measured - table.expected).abs() <= profile.expected_within
+    if not table.ok.all():
+        found = "; ".join(f"{row.Index} {row.measured:.3f}, expected {row.expected:.3f}" for row in table.itertuples())
+        raise ValueError(
+            f"{path}: the base model is off by more than {profile.expected_within:g} ({found}). Look at the weights, "
+            "their activation, the data's splits and the prompts before training; a profile for another model has "
+            "figures of its own in `expected`, or none"
+        )
+    return table
 
 
 def save_record(record: dict, results_dir: str | Path = "results") -> Path:

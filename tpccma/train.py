@@ -14,10 +14,15 @@ import argparse
 import hashlib
 import json
 import shutil
+import socket
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
+import torch
+from accelerate import PartialState, notebook_launcher
+from torch import Tensor
 
 from tpccma.baselines import PostProcessed
 from tpccma.data import Corpus, load_corpus
@@ -26,6 +31,8 @@ from tpccma.methods import METHODS, Method, check_method
 from tpccma.models import Encoder, build_model, load_encoder, read_weights, weights_path
 from tpccma.profiles import Profile, Training, load_profile
 from tpccma.trainer import Trainer
+
+MAP_PAIRS = 20_000  # pairs of a stream from which the maps of a post-processing are taken [ours]
 
 
 @dataclass
@@ -116,16 +123,72 @@ def fine_tune(
     return run
 
 
+def launch(
+    profile: str | Path | Profile = "demo",
+    method: str = "tpc-cma",
+    alpha: float = 0.5,
+    seed: int = 0,
+    runs_dir: str | Path = "runs",
+    corpus: Corpus | None = None,
+    processes: int | None = None,
+) -> Run:
+    """Fine-tune from a notebook on all GPUs of this machine, one process each; with one GPU or none, as `fine_tune`.
+
+    No GPU may have been used before in the notebook. From a shell, ``accelerate launch -m tpccma.train`` does the same.
+
+    Args:
+        profile: as in `fine_tune`, like all but the last.
+        method: likewise.
+        alpha: likewise.
+        seed: likewise.
+        runs_dir: likewise.
+        corpus: used where no processes are started, which load their own.
+        processes: to start; None is one a GPU.
+
+    Returns:
+        The `Run`, loaded here.
+    """
+    profile = load_profile(profile)
+    check_method(method, check_alpha(alpha))
+    processes = torch.cuda.device_count() if processes is None else processes
+    if processes > 1:
+        given = (profile, method, alpha, check_seed(seed), runs_dir)
+        notebook_launcher(_fine_tune_only, given, num_processes=processes, use_port=str(_free_port()))
+    return fine_tune(profile, method, alpha, seed, runs_dir, corpus)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def _fine_tune_only(*given) -> None:
+    """Fine-tune in a process that was started for it; the run is on disk and need not be sent back."""
+    fine_tune(*given)
+
+
 def _add_maps(run: Run, how: Method, corpus: Corpus | None) -> None:
     """Put a method's maps behind the towers of a run's model; without training they are saved with it."""
     corpus = corpus or load_corpus(run.profile)
     encoder = run.encoder
-    images = encoder.embed_images(corpus.train.images)
-    texts = encoder.embed_texts([captions[0] for captions in corpus.train.captions])
-    encoder.model = PostProcessed(encoder.model, *how.maps(images, texts))
+    encoder.model = PostProcessed(encoder.model, *how.maps(*_training_embeddings(encoder, corpus, run.seed)))
     if not how.trained:
         run.folder.mkdir(parents=True, exist_ok=True)
         encoder.save(run.folder / "model.safetensors")
+
+
+def _training_embeddings(encoder: Encoder, corpus: Corpus, seed: int) -> tuple[Tensor, Tensor]:
+    """Embed the pairs that fine-tuning would see, each picture with one caption; of a stream, the first `MAP_PAIRS`."""
+    encoder.use_gpu()
+    if corpus.stream is None:
+        images = encoder.embed_images(corpus.train.images)
+        return images, encoder.embed_texts([captions[0] for captions in corpus.train.captions])
+    count, size = min(MAP_PAIRS, corpus.stream.pairs), min(250, corpus.stream.pairs)
+    loader = corpus.stream.open(encoder.tokenizer, seed, 0, 1).batches(size, corpus.stream.workers)
+    found = [encoder.embed_batch(images, tokens) for images, tokens in islice(loader, count // size)]
+    images, texts = (torch.cat(part) for part in zip(*found, strict=True))
+    return images, texts
 
 
 def base_run(
@@ -201,7 +264,7 @@ def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scr
     settings["data"] = {
         key: value
         for key, value in settings["data"].items()
-        if not key.endswith("_dir") and key not in ("captions", "workers") and value is not False
+        if not key.endswith("_dir") and key not in ("captions", "workers", "download") and value is not False
     }
     if settings.get("curriculum", {}).get("shape") == "cosine":
         del settings["curriculum"]["shape"]
@@ -237,7 +300,7 @@ def _train(
 
 def main(arguments: list[str] | None = None) -> None:
     """Fine-tune, evaluate and record one run from the command line."""
-    from tpccma.results import record_path, record_run
+    from tpccma.results import check_base, record_path, record_run
 
     parser = argparse.ArgumentParser(prog="python -m tpccma.train", description=main.__doc__)
     parser.add_argument("--profile", default="demo", help="name, or path of a .yaml file")
@@ -246,6 +309,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", help="where the profile's data lie, if it needs any")
     parser.add_argument("--runs-dir", default="runs", help="checkpoints and logs")
+    parser.add_argument("--results-dir", default="results", help="records")
     given = parser.parse_args(arguments)
     dial = given.method in METHODS and METHODS[given.method].dial
     alpha = given.alpha if given.alpha is not None else 0.5 if dial else 0.0
@@ -254,11 +318,16 @@ def main(arguments: list[str] | None = None) -> None:
         if given.method == "base":
             run = base_run(profile, given.seed, given.runs_dir)
         else:
+            check_base(profile, given.results_dir)
             run = fine_tune(profile, given.method, alpha, given.seed, given.runs_dir)
+        if not PartialState().is_main_process:
+            return  # one process evaluates
+        record = record_run(run, results_dir=given.results_dir)
+        print(record_path(record["profile"], record["method"], record["alpha"], record["seed"], given.results_dir))
+        if given.method == "base":
+            check_base(profile, given.results_dir)
     except (ValueError, FileNotFoundError) as error:
         parser.exit(2, f"error: {error}\n")
-    record = record_run(run)
-    print(record_path(record["profile"], record["method"], record["alpha"], record["seed"]))
 
 
 if __name__ == "__main__":

@@ -100,11 +100,15 @@ class Trainer:
         self.training, self.folder, self.seed = training, folder, seed
         self.accelerator = Accelerator(
             mixed_precision=training.precision,
+            dynamo_backend=training.compile,
             dataloader_config=DataLoaderConfiguration(split_batches=True),  # batch_size is that of all processes
         )
         if training.init_logit_scale is not None:
             encoder.model.logit_scale.data.fill_(math.log(training.init_logit_scale))
         encoder.model.logit_scale.requires_grad_(training.learn_logit_scale)
+        if getattr(encoder.model, "logit_bias", None) is not None:  # SigLIP's; it adds nothing to a softmax
+            encoder.model.logit_bias.requires_grad_(False)
+        _check_scale(encoder.model.logit_scale.exp().item(), training.max_logit_scale)
         optimizer = torch.optim.AdamW(
             parameter_groups(encoder.model, training.weight_decay), training.learning_rate, (0.9, training.beta2)
         )
@@ -331,6 +335,14 @@ class Trainer:
         if self.accelerator.is_main_process and log.is_file():
             kept = log.read_text().splitlines()[: self.step + 1]
             log.write_text("\n".join(kept) + "\n" if self.step else "")
+
+
+def _check_scale(scale: float, limit: float) -> None:
+    if scale > limit * (1 + 1e-4):  # OpenAI's is 100, give or take rounding
+        raise ValueError(
+            f"the model starts with a logit scale of {scale:.1f}, above max_logit_scale {limit:g}, and would be cut "
+            "back at the first step; raise max_logit_scale, or say init_logit_scale"
+        )
 
 
 def warmup_cosine(step: int, total_steps: int, warmup: float) -> float:

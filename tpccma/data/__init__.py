@@ -1,15 +1,15 @@
-"""Data as the rest of the package sees it: three splits of image-caption pairs, class names and prompt templates.
+"""Data as the rest of the package sees it: three splits of image-caption pairs, and pictures of known classes.
 
-Legend: N pairs in a split, K captions for each image, (C, H, W) pixels, F width of a frozen feature.
+Legend: N pairs in a split, K captions for each image, (3, H, W) pixels, F width of a frozen feature.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from tpccma.data.coco import ImageFiles
+    from tpccma.data.pictures import Pictures
     from tpccma.data.shards import PairSource
 
 
@@ -18,12 +18,12 @@ class Pairs:
     """One split of paired data.
 
     Args:
-        images: (N, 3, H, W) uint8 pixels, (N, F) float32 frozen features, or `tpccma.data.coco.ImageFiles`.
+        images: (N, 3, H, W) uint8 pixels, (N, F) float32 frozen features, or `tpccma.data.pictures.Pictures`.
         captions: N lists of K captions; every caption of a list describes the same image.
         labels: (N,) int64, index of each image's class in `Corpus.classes`; -1 where there are no classes.
     """
 
-    images: "Tensor | ImageFiles"
+    images: "Tensor | Pictures"
     captions: list[list[str]]
     labels: Tensor
 
@@ -37,6 +37,27 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """Pictures of known classes, for zero-shot classification and joint clustering.
+
+    Args:
+        images: as in `Pairs`.
+        labels: (N,) int64, index of each image's class in `classes`.
+        classes: class names, in the order of the labels.
+        templates: prompts with one ``{}`` for the class name.
+    """
+
+    images: "Tensor | Pictures"
+    labels: Tensor
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+
+    def __post_init__(self):
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"{len(self.images)} images have {len(self.labels)} labels: one each is needed")
+
+
+@dataclass(frozen=True)
 class Corpus:
     """Everything that one profile trains and evaluates on.
 
@@ -44,17 +65,32 @@ class Corpus:
         train: pairs to learn from.
         val: pairs for choices such as a learning rate.
         test: pairs that only `tpccma.evaluate` sees.
-        classes: class names, in the order of the labels; none where the pictures have no classes.
+        classes: class names, in the order of the labels of the pairs; none where the pairs have no classes.
         templates: prompts with one ``{}`` for the class name.
         stream: what fine-tuning reads instead of `train`, where that does not fit into memory.
+        labelled: pictures to classify instead of those of `test`; None where `test` has classes or there are none.
+        clustered: pictures to cluster; None where they are those that are classified.
+        small_sets: further pictures to classify, by name.
+        report: what was read and what was left out, for the run's record.
     """
 
     train: Pairs
     val: Pairs
     test: Pairs
-    classes: tuple[str, ...]
-    templates: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
     stream: "PairSource | None" = None
+    labelled: Labelled | None = None
+    clustered: Labelled | None = None
+    small_sets: dict[str, Labelled] = field(default_factory=dict)
+    report: dict = field(default_factory=dict)
+
+    @property
+    def classified(self) -> Labelled | None:
+        """The pictures that zero-shot classification is measured on; None where there are no classes."""
+        if self.labelled is None and self.classes:
+            return Labelled(self.test.images, self.test.labels, self.classes, self.templates)
+        return self.labelled
 
 
 def load_corpus(profile) -> Corpus:
@@ -77,6 +113,10 @@ def load_corpus(profile) -> Corpus:
         from tpccma.data.photos import load_photos
 
         return load_photos(profile.data, profile.model)
+    if profile.data.kind == "paper":
+        from tpccma.data.paper import load_paper
+
+        return load_paper(profile.data, profile.model)
     from tpccma.data.fashion import load_fashion
 
     return load_fashion(**profile.data.model_dump(exclude={"kind"}))

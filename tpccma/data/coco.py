@@ -4,61 +4,19 @@
     >>> len(photographs), len(photographs.captions[0])
     (5000, 5)
 
-Pictures are opened when they are needed, never all at once.
-
-Legend: N pictures, K captions a picture, (3, H, W) pixels as a model takes them.
+Legend: N pictures, K captions a picture.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 HEADER = "image,caption"
 SOURCES = (
     "Karpathy's split of COCO is dataset_coco.json from https://cs.stanford.edu/people/karpathy/deepimagesent/; COCO's "
     "own captions and pictures are at https://cocodataset.org; Flickr8k with captions.txt is on Kaggle"
 )
-
-
-class ImageFiles(Dataset):
-    """Pictures in files, read when asked for; what `tpccma.data.Pairs` takes in place of a tensor of pixels.
-
-    Args:
-        paths: N files.
-        transform: turns a PIL image into (3, H, W) float32, such as open_clip's for a model.
-        workers: processes that read ahead in `split`.
-    """
-
-    def __init__(self, paths: Sequence[Path], transform: Callable[[Image.Image], Tensor], workers: int = 0):
-        self.paths, self.transform, self.workers = list(paths), transform, workers
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, rows: Tensor | Sequence[int]) -> Tensor:
-        """Read pictures by number: (n, 3, H, W)."""
-        return torch.stack([self._read(self.paths[int(row)]) for row in rows])
-
-    def split(self, size: int) -> Iterator[Tensor]:
-        """Read all, at most `size` at a time, as the method of a tensor does."""
-        rows = [list(part) for part in torch.arange(len(self)).split(size)]
-        return iter(DataLoader(self, sampler=rows, batch_size=None, num_workers=self.workers))
-
-    def _read(self, path: Path) -> Tensor:
-        try:
-            with Image.open(path) as image:
-                return self.transform(image)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{path} has gone since its captions were read") from None
-        except (OSError, UnidentifiedImageError, SyntaxError) as error:
-            raise ValueError(f"{path} is no readable picture ({error}); get it again or take it out") from error
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,19 @@ split here by group: photographs that look alike or share a caption stand on one
 """
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 
 from tpccma.data import Corpus, Pairs
-from tpccma.data.coco import Captioned, ImageFiles, read_captions
+from tpccma.data.coco import Captioned, read_captions
 from tpccma.data.groups import group_items, hash_images, split_groups
+from tpccma.data.pictures import ImageFiles
 from tpccma.pretrained import image_transform
 
 if TYPE_CHECKING:
@@ -41,29 +46,61 @@ def load_photos(data: "PhotoData", architecture: "OpenClipModel", progress: bool
     if data.captions is None or data.images_dir is None:
         raise FileNotFoundError("say where the photographs are: data.images_dir and data.captions in the profile")
     transform = image_transform(architecture)
-
-    def pairs(part: Captioned) -> Pairs:
-        images = ImageFiles(part.paths, transform, data.workers)
-        return Pairs(images, part.captions, torch.full((len(part),), -1))
-
-    parts = _karpathy(data) if data.has_splits else _deal(data, progress)
-    return Corpus(*(pairs(parts[name]) for name in SPLITS), classes=(), templates=())
-
-
-def _karpathy(data: "PhotoData") -> dict[str, Captioned]:
-    return {name: _read(data, name) for name in SPLITS}
+    if data.has_splits:
+        given = (data.captions, data.images_dir, transform, data.captions_per_image, data.skip_missing, data.workers)
+        splits, report = karpathy_splits(*given)
+        return Corpus(**splits, report=report)
+    parts, report = _deal(data, progress)
+    return Corpus(**{name: _pairs(parts[name], transform, data.workers) for name in SPLITS}, report={"all": report})
 
 
-def _read(data: "PhotoData", split: str | None) -> Captioned:
-    found, report = read_captions(data.captions, data.images_dir, split, data.captions_per_image, data.skip_missing)
+def karpathy_splits(
+    captions: Path,
+    images_dir: Path,
+    transform: Callable[[Image.Image], Tensor],
+    captions_per_image: int = 5,
+    skip_missing: bool = False,
+    workers: int = 0,
+) -> tuple[dict[str, Pairs], dict[str, dict[str, int]]]:
+    """Read the train, val and test split of Karpathy's json.
+
+    Args:
+        captions: the json.
+        images_dir: where its names start from.
+        transform: turns a PIL image into (3, H, W) float32.
+        captions_per_image: as `tpccma.data.coco.read_captions` takes it.
+        skip_missing: likewise.
+        workers: processes that read pictures ahead.
+
+    Returns:
+        The pairs of each split, and for each what was read and left out.
+
+    Raises:
+        FileNotFoundError, ValueError: as `tpccma.data.coco.read_captions` does.
+    """
+    pairs, reports = {}, {}
+    for split in SPLITS:
+        found, reports[split] = _read(captions, images_dir, split, captions_per_image, skip_missing)
+        pairs[split] = _pairs(found, transform, workers)
+    return pairs, reports
+
+
+def _pairs(part: Captioned, transform: Callable[[Image.Image], Tensor], workers: int) -> Pairs:
+    return Pairs(ImageFiles(part.paths, transform, workers), part.captions, torch.full((len(part),), -1))
+
+
+def _read(
+    captions: Path, images_dir: Path, split: str | None, captions_per_image: int, skip_missing: bool
+) -> tuple[Captioned, dict[str, int]]:
+    found, report = read_captions(captions, images_dir, split, captions_per_image, skip_missing)
     level = logging.WARNING if report.absent or report.short else logging.INFO
-    logger.log(level, "%s, %s: %s", data.captions, split or "all", report)
-    return found
+    logger.log(level, "%s, %s: %s", captions, split or "all", report)
+    return found, vars(report)
 
 
-def _deal(data: "PhotoData", progress: bool) -> dict[str, Captioned]:
+def _deal(data: "PhotoData", progress: bool) -> tuple[dict[str, Captioned], dict[str, int]]:
     """Deal the photographs of a file without splits out, group by group."""
-    found = _read(data, None)
+    found, report = _read(data.captions, data.images_dir, None, data.captions_per_image, data.skip_missing)
     readable, hashes, unreadable = hash_images(found.paths, data.cache_dir, progress)
     if unreadable and not data.skip_missing:
         raise ValueError(
@@ -74,7 +111,7 @@ def _deal(data: "PhotoData", progress: bool) -> dict[str, Captioned]:
         logger.warning("%s: %d unreadable pictures left out: %s", data.images_dir, len(unreadable), unreadable[:10])
     found = _take(found, readable)
     splits = split_groups(group_items(hashes, found.captions), data.test_items, data.val_items, data.seed)
-    return {name: _take(found, rows) for name, rows in splits.items()}
+    return {name: _take(found, rows) for name, rows in splits.items()}, {**report, "unreadable": len(unreadable)}
 
 
 def _take(found: Captioned, rows: list[int] | np.ndarray) -> Captioned:

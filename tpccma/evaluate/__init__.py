@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tpccma.data import Corpus, Pairs, load_corpus
+from tpccma.data import Corpus, Labelled, Pairs, load_corpus
 from tpccma.evaluate.caption_metrics import score_captions
 from tpccma.evaluate.captioning import CaptionDecoder, caption_memory, project_to_memory, train_decoder
 from tpccma.evaluate.clustering import JointClustering, joint_clustering
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tpccma.train import Run
 
 TASKS = ("gap", "zeroshot", "retrieval", "clustering", "captioning")
+MOST_CLASSES = 100  # accuracy by class is reported up to here
 
 
 class Embedded(NamedTuple):
@@ -55,24 +56,52 @@ def evaluate(run: "Run", corpus: Corpus | None = None, tasks: tuple[str, ...] = 
     if unknown:
         raise ValueError(f"unknown task {unknown[0]!r}: give some of {', '.join(TASKS)}")
     corpus = corpus or load_corpus(run.profile)
-    if not corpus.classes:
+    if corpus.classified is None:
         tasks = tuple(task for task in tasks if task not in ("zeroshot", "clustering"))
     encoder, settings = run.encoder, run.profile.evaluation
+    encoder.use_gpu()
     test = embed(encoder, corpus.test)
     results: dict[str, float] = {}
     if "gap" in tasks:
         results |= measure_all(test.images, test.first_captions) | gap_bounds(test, settings.bootstrap_resamples)
     if "zeroshot" in tasks:
-        classifier = zero_shot_classifier(encoder.embed_texts, corpus.classes, corpus.templates)
-        accuracy = zero_shot_accuracy(test.images, classifier, corpus.test.labels)
-        per_class = accuracy.pop("zeroshot_per_class")
-        results |= accuracy | {f"zeroshot_top1_{corpus.classes[label]}": value for label, value in per_class.items()}
+        results |= classify_all(encoder, corpus, test)
     if "retrieval" in tasks:
         results |= retrieval_recall(test.images, test.captions)
     if "clustering" in tasks:
         results |= cluster(encoder, corpus, test, settings).metrics()
     if "captioning" in tasks:
         results |= caption_scores(encoder, corpus, test, settings, run.seed)
+    return results
+
+
+def classify(encoder: "Encoder", pictures: Labelled, images: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+    """Classify pictures zero-shot.
+
+    Args:
+        encoder: embeds the prompts.
+        pictures: N pictures with labels, class names and prompts.
+        images: (N, D) embeddings of the pictures.
+
+    Returns:
+        ``zeroshot_top1`` and ``zeroshot_top5``; and the accuracy of every class that occurs, by its name.
+    """
+    classifier = zero_shot_classifier(encoder.embed_texts, pictures.classes, pictures.templates)
+    accuracy = zero_shot_accuracy(images, classifier, pictures.labels)
+    per_class = accuracy.pop("zeroshot_per_class")
+    return accuracy, {pictures.classes[label]: value for label, value in per_class.items()}
+
+
+def classify_all(encoder: "Encoder", corpus: Corpus, test: Embedded) -> dict[str, float]:
+    """Classify the pictures of known classes, and those of the small sets; names as in the results schema."""
+    images = test.images if corpus.labelled is None else encoder.embed_images(corpus.labelled.images)
+    results, per_class = classify(encoder, corpus.classified, images)
+    if len(per_class) <= MOST_CLASSES:
+        results |= {f"zeroshot_top1_{name}": value for name, value in per_class.items()}
+    for name, pictures in corpus.small_sets.items():
+        accuracy, per_class = classify(encoder, pictures, encoder.embed_images(pictures.images))
+        results[f"zeroshot_{name}_top1"] = accuracy["zeroshot_top1"]
+        results[f"zeroshot_{name}_mean_per_class"] = sum(per_class.values()) / len(per_class)
     return results
 
 
@@ -94,11 +123,13 @@ def gap_bounds(test: Embedded, resamples: int) -> dict[str, float]:
 
 
 def cluster(encoder: "Encoder", corpus: Corpus, test: Embedded, settings: "Evaluation") -> JointClustering:
-    """Cluster the test pictures together with class prompts, see `joint_clustering`."""
+    """Cluster pictures of known classes together with class prompts, see `joint_clustering`."""
+    pictures = corpus.clustered or corpus.classified
     prompts = torch.stack(
-        [encoder.embed_texts([template.format(name) for template in corpus.templates]) for name in corpus.classes]
+        [encoder.embed_texts([template.format(name) for template in pictures.templates]) for name in pictures.classes]
     )
-    return joint_clustering(test.images, corpus.test.labels, prompts, n_init=settings.kmeans_restarts)
+    images = test.images if pictures.images is corpus.test.images else encoder.embed_images(pictures.images)
+    return joint_clustering(images, pictures.labels, prompts, n_init=settings.kmeans_restarts)
 
 
 class Captioner(NamedTuple):
@@ -130,7 +161,7 @@ def train_captioner(encoder: "Encoder", corpus: Corpus, settings: "Evaluation", 
     config = settings.decoder
     texts = [captions[i % len(captions)] for i, captions in enumerate(corpus.train.captions)]
     features = encoder.embed_texts(texts)
-    decoder = train_decoder(features, texts, config, seed, progress=False)
+    decoder = train_decoder(features.to(encoder.device), texts, config, seed, progress=False)
     image_mean = encoder.embed_images(corpus.train.images).mean(0)
     return Captioner(decoder, caption_memory(features, config.memory_size, seed), image_mean, features.mean(0))
 

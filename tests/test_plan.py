@@ -1,0 +1,109 @@
+"""The plan's figures against ones worked out by hand, and what is unknown said to be so."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.paper_world import PAIRS, SHARDS, write_world
+from tpccma import load_profile
+from tpccma.methods import METHODS
+from tpccma.models import build_model
+from tpccma.plan import Towers, kept_bytes, loss_bytes, main, plan, sweep_commands, sweep_runs, tower_bytes
+from tpccma.sweep import ALPHAS, SEEDS
+
+HEADS = {"model__image_width": 6, "model__text_width": 4, "model__hidden_width": 8, "model__embed_dim": 5}
+
+
+def test_steps_and_phases_of_the_demo_are_computed():
+    table = plan("demo")
+    assert table.value["pairs in an epoch"] == "24,000"
+    assert table.value["steps of a run"] == "186"  # 2 epochs of 93 batches of 256
+    assert table.value["of these"] == "anchor 28, ramp 84, stabilize 74"
+    assert table.source["GPU hours of a training"].startswith("give --samples-per-second")
+
+
+def test_hours_follow_from_the_rate_that_is_given():
+    table = plan("demo", pairs=3_600_000, samples_per_second=1000.0, gpus=4)
+    runs = len(sweep_runs())
+    assert table.value["hours of a training"] == "2.00"  # two epochs
+    assert table.value["GPU hours of a training"] == "8.00"
+    assert table.value["GPU hours of the sweep's trainings"] == f"{8 * runs:.1f}"
+
+
+def test_sweep_counts_every_trained_method_alpha_and_seed():
+    others = {name for name, method in METHODS.items() if method.trained and not method.dial}
+    assert len(sweep_runs()) == len(set(sweep_runs())) == (len(ALPHAS) + len(others)) * len(SEEDS)
+    commands = sweep_commands("paper", gpus=8, seeds=(0,))
+    assert commands[:2] == ["mkdir -p runs", "python -m tpccma.train --profile paper --method base"]
+    dialled = [command for command in commands if command.startswith("papermill notebooks/03_train.ipynb")]
+    assert [float(command.split("-p alpha ")[1].split()[0]) for command in dialled] == list(ALPHAS)
+    launched = {command.split("--method ")[1].split()[0] for command in commands if command.startswith("accelerate")}
+    assert launched == others
+    assert sum("--method" in command for command in commands) == 1 + sum(not method.dial for method in METHODS.values())
+
+
+def test_what_cannot_be_known_here_is_said():
+    table = plan(load_profile("fashion", **HEADS))
+    assert table.value["pairs in an epoch"] == table.value["steps of a run"] == "unknown"
+    assert "--pairs" in table.source["pairs in an epoch"]
+
+
+def test_memory_of_heads_by_hand():
+    profile = load_profile("fashion", **HEADS, fine_tune__batch_size=16)
+    parameters = (6 + 6 + 6 * 8 + 8 + 8 * 5 + 5) + (4 + 4 + 4 * 8 + 8 + 8 * 5 + 5) + 1
+    table = plan(profile, pairs=64)
+    assert table.value["parameters"] == str(parameters)
+    assert table.value["steps of a run"] == f"{4 * profile.fine_tune.epochs}"
+
+
+def test_bytes_kept_for_the_backward_pass_are_counted_once():
+    x = torch.randn(10, 3, requires_grad=True)
+    assert kept_bytes(lambda: x.exp(), set()) == 120  # its result alone
+    assert kept_bytes(lambda: (x * x).sum(), set()) == 120  # the same tensor twice
+    assert kept_bytes(lambda: (x * x).sum(), {x.data_ptr()}) == 0
+
+
+def test_towers_keep_in_proportion_and_half_in_bf16():
+    profile = load_profile("demo")
+    model = Towers(build_model(profile).model)
+    whole = tower_bytes(model, profile)
+    half = tower_bytes(model, load_profile(profile, fine_tune__precision="bf16"))
+    assert 0.4 * whole < half < 0.8 * whole
+
+
+def test_memory_of_the_loss_is_linear_in_chunks():
+    plain, chunked = load_profile("demo"), load_profile("demo", loss__chunk_size=32)
+    assert loss_bytes(plain, 512, 8) == 4 * loss_bytes(plain, 256, 8)
+    assert loss_bytes(chunked, 512, 8) == 2 * loss_bytes(chunked, 256, 8)
+    assert loss_bytes(chunked, 256, 8) < 0.2 * loss_bytes(plain, 256, 8)
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"gpus": 0}, "gpus must be positive, got 0"),
+        ({"pairs": -1}, "pairs must be positive, got -1"),
+        ({"samples_per_second": 0.0}, r"samples_per_second must be positive, got 0\.0"),
+        ({"gpus": 3}, "batch size 256 does not divide among 3 GPUs"),
+        ({"batch_sizes": (4,), "gpus": 4}, "batch size 4 does not divide among 4 GPUs"),
+    ],
+)
+def test_impossible_numbers_are_named(given: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        plan("demo", **given)
+
+
+def test_command_counts_the_data_that_are_there(tmp_path: Path, capsys: pytest.CaptureFixture):
+    profile = tmp_path / "small.yaml"
+    profile.write_text(
+        "extends: paper\ndata: {shards: 'cc3m/{00000..00002}.tar'}\n"
+        "model: {name: tpccma-demo, pretrained: null}\nfine_tune: {batch_size: 4}\n"
+    )
+    main(["--profile", str(profile), "--data-dir", str(write_world(tmp_path / "world"))])
+    shown = capsys.readouterr().out
+    assert f"{SHARDS * PAIRS}   _stats.json of {SHARDS} shards" in shown
+    assert "papermill notebooks/03_train.ipynb runs/03_train-a0.5-s0.ipynb" in shown
+    with pytest.raises(SystemExit):
+        main(["--profile", str(profile), "--data-dir", str(tmp_path / "nowhere")])
+    assert "shards of" in capsys.readouterr().err

@@ -1,0 +1,68 @@
+"""The paper's own data: Conceptual Captions to fine-tune on, COCO, ImageNet and five small sets to evaluate on.
+
+All lie in one folder, each in the layout in which it is handed out, see the chapter "Running it at full size".
+"""
+
+from typing import TYPE_CHECKING
+
+from tpccma.data import Corpus
+from tpccma.data.labelled import choose_classes, imagenet_folders, small_set
+from tpccma.data.photos import karpathy_splits
+from tpccma.data.shards import PairSource, find_shards
+from tpccma.pretrained import image_transform
+
+if TYPE_CHECKING:
+    from tpccma.profiles import OpenClipModel, PaperData
+
+
+def load_paper(data: "PaperData", architecture: "OpenClipModel") -> Corpus:
+    """Find all data of the paper's setting; pictures are opened when they are needed.
+
+    Args:
+        data: where they lie.
+        architecture: the model, which decides how a picture is prepared.
+
+    Returns:
+        A `Corpus`: fine-tuning streams Conceptual Captions; retrieval, captions and gap are those of COCO in Karpathy's
+        split; classification and clustering are ImageNet's; the report says what was found, left out and chosen.
+
+    Raises:
+        FileNotFoundError: if data are missing; the message says which, and where they are to be had.
+        ValueError: if data are damaged or do not have the classes that the profile says.
+    """
+    if data.data_dir is None:
+        raise FileNotFoundError(
+            "say where the data lie: data.data_dir in the profile, or --data-dir; the chapter 'Running it at full "
+            "size' says what to put there"
+        )
+    root, transform = data.data_dir, image_transform(architecture)
+    shards = find_shards(str(root / data.shards), data.skip_missing)
+    pairs = data.pairs or shards.pairs
+    if pairs is None:
+        raise ValueError(
+            f"how many pairs {root / data.shards} holds is not known, since img2dataset's _stats.json are missing "
+            "beside some shards; say data.pairs in the profile"
+        )
+    source = PairSource(shards, transform, pairs, data.workers, data.buffer, data.skip_bad)
+    files = root / data.captions, root / data.images_dir
+    coco, coco_report = karpathy_splits(*files, transform, data.captions_per_image, data.skip_missing, data.workers)
+    imagenet = imagenet_folders(
+        root / data.imagenet_dir, transform, data.imagenet_classes, data.imagenet_prompts, data.workers
+    )
+    clustered = choose_classes(imagenet, data.clustering_classes, data.clustering_seed)
+    small = {
+        name: small_set(name, root / data.zeroshot_dir, transform, data.workers, data.download)
+        for name in data.zeroshot_sets
+    }
+    report = {
+        "shards": len(shards.paths),
+        "missing_shards": len(shards.missing),
+        "pairs": pairs,
+        "coco": coco_report,
+        "imagenet_pictures": len(imagenet.labels),
+        "imagenet_classes": len(imagenet.classes),
+        "clustering_seed": data.clustering_seed,
+        "clustering_classes": sorted({path.parent.name for path in clustered.images.paths}),
+        "small_sets": {name: len(found.labels) for name, found in small.items()},
+    }
+    return Corpus(**coco, stream=source, labelled=imagenet, clustered=clustered, small_sets=small, report=report)
