@@ -18,9 +18,17 @@ def named(name: str, profile: Profile) -> Profile:
 
 def test_shipped_profiles_load():
     scales = {f"{parent}-{kind}" for parent in ("demo", "fashion") for kind in SCALES}
-    assert set(profile_names()) == {"demo", "fashion", "fashion-masked", "photos", *scales}
+    assert set(profile_names()) == {"demo", "fashion", "fashion-masked", "paper", "photos", *scales}
     for name in profile_names():
         assert load_profile(name).name == name
+
+
+def test_empty_mapping_clears_what_is_extended(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: paper\nexpected: {}\nlearning_rates: {clip: 0.1}\n")
+    profile = load_profile(path)
+    assert load_profile("paper").expected and not profile.expected
+    assert profile.learning_rates == {"clip": 0.1}
 
 
 def test_demo_is_the_default():
@@ -54,6 +62,7 @@ def test_unknown_profile_is_named_with_the_known_ones(name: str):
         ({"learning_rates": {"clipp": 1e-3}}, "learning_rates: .*unknown method 'clipp'"),
         ({"evaluation__kmeans_restarts": 0}, "evaluation.kmeans_restarts: .* got 0"),
         ({"evaluation__decoder__width": 130}, "evaluation.decoder: .*130"),
+        ({"expected_within": -1}, "expected_within: .* got -1"),
         ({"data__train_pairs": 0}, "data.demo.train_pairs: .* got 0"),
         ({"data__kind": "coco"}, "data: .*coco"),
         ({"fine_tune__epoch": 3}, "fine_tune.epoch: Extra inputs"),

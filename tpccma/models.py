@@ -246,10 +246,25 @@ def _tokenizer(profile: Profile) -> Callable:
 
         return WordTokenizer(vocabulary(), open_clip.get_model_config(profile.model.name)["text_cfg"]["context_length"])
     if profile.model.kind == "open_clip":
-        return open_clip.get_tokenizer(profile.model.name)
+        return open_tokenizer(profile.model.name)
     from tpccma.data.frozen import TextFeatures
 
     return TextFeatures(profile.data.cache_dir)
+
+
+def open_tokenizer(name: str) -> Callable:
+    """Make the tokenizer that open_clip has for a model; SigLIP's and some others are fetched once.
+
+    Raises:
+        FileNotFoundError: if it cannot be made; the message says why.
+    """
+    try:
+        return open_clip.get_tokenizer(name)
+    except Exception as error:  # of the hub, of the network, of a package that is not installed
+        raise FileNotFoundError(
+            f"the tokenizer of model {name!r} could not be made ({error}); it is fetched once from the network, and "
+            "some need packages more: `pip install transformers sentencepiece aiohttp requests`"
+        ) from error
 
 
 def load_encoder(profile: Profile, path: str | Path) -> Encoder:

@@ -110,7 +110,7 @@ def _time(profile: Profile, pairs: int | None, samples_per_second: float | None,
     if not pairs or not samples_per_second:
         wanted = "needs the number of pairs" if not pairs else "give --samples-per-second, from a first run's steps.csv"
         return [*figures, Figure("GPU hours of a training", "unknown", wanted)]
-    hours = profile.fine_tune.epochs * pairs / samples_per_second / 3600
+    hours = training_hours(profile, pairs, samples_per_second)
     rate = f"{samples_per_second:g} samples/s of {gpus} GPUs together, given; evaluation not counted"
     return [
         *figures,
@@ -118,6 +118,11 @@ def _time(profile: Profile, pairs: int | None, samples_per_second: float | None,
         Figure("GPU hours of a training", f"{hours * gpus:.2f}", "hours x GPUs"),
         Figure("GPU hours of the sweep's trainings", f"{hours * gpus * runs:,.1f}", "GPU hours x runs"),
     ]
+
+
+def training_hours(profile: Profile, pairs: int, samples_per_second: float) -> float:
+    """Compute how long one training takes, evaluation not counted: epochs x pairs / rate, in hours."""
+    return profile.fine_tune.epochs * pairs / samples_per_second / 3600
 
 
 def _storage(profile: Profile, gpus: int, sizes: tuple[int, ...]) -> list[Figure]:

@@ -136,7 +136,8 @@ def try_rate(profile: Profile, method: str, rate: float, runs_dir: str | Path = 
 
     Returns:
         A row of ``learning_rates.csv``: zero-shot accuracy, mean recall@1 of both directions, ARI, and their mean, the
-        ``score`` by which the rate is chosen [ours]. A run that diverges scores 0.
+        ``score`` by which the rate is chosen [ours]; of validation data without classes, recall alone. A run that
+        diverges scores 0.
     """
     row = {"profile": profile.name, "method": method, "learning_rate": rate}
     corpus = _corpus(profile)
@@ -145,13 +146,15 @@ def try_rate(profile: Profile, method: str, rate: float, runs_dir: str | Path = 
         run = fine_tune(load_profile(profile, learning_rates={method: rate}), method, alpha, 0, runs_dir, corpus)
     except FloatingPointError:
         return {**row, "zeroshot_top1": 0.0, "recall_at_1": 0.0, "clustering_ari": 0.0, "score": 0.0}
-    found = evaluate(run, replace(corpus, test=corpus.val), GRID_TASKS)
-    row |= {
-        "zeroshot_top1": found["zeroshot_top1"],
+    validation = replace(corpus, test=corpus.val, labelled=None, clustered=None, small_sets={})
+    found = evaluate(run, validation, GRID_TASKS)
+    scores = {
+        "zeroshot_top1": found.get("zeroshot_top1"),
         "recall_at_1": (found["i2t_recall_at_1"] + found["t2i_recall_at_1"]) / 2,
-        "clustering_ari": found["clustering_ari"],
+        "clustering_ari": found.get("clustering_ari"),
     }
-    row["score"] = sum(list(row.values())[-3:]) / 3
+    known = [value for value in scores.values() if value is not None]
+    row |= {**scores, "score": sum(known) / len(known)}
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
 
 

@@ -5,6 +5,7 @@ Legend: B batch size.
 
 import copy
 import json
+import logging
 import math
 import shutil
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, skip_first_batches
+from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -28,6 +30,8 @@ from tpccma.loss import CMALoss
 from tpccma.methods import METHODS, Method
 from tpccma.models import Encoder
 from tpccma.profiles import Profile, Training
+
+logger = logging.getLogger(__name__)
 
 LOG_COLUMNS = (
     "step",
@@ -98,6 +102,7 @@ class Trainer:
         method: Method = METHODS["clip"],
     ):
         self.training, self.folder, self.seed = training, folder, seed
+        AcceleratorState._reset_state()  # an earlier training of this process may have had another precision
         self.accelerator = Accelerator(
             mixed_precision=training.precision,
             dynamo_backend=training.compile,
@@ -339,9 +344,11 @@ class Trainer:
 
 def _check_scale(scale: float, limit: float) -> None:
     if scale > limit * (1 + 1e-4):  # OpenAI's is 100, give or take rounding
-        raise ValueError(
-            f"the model starts with a logit scale of {scale:.1f}, above max_logit_scale {limit:g}, and would be cut "
-            "back at the first step; raise max_logit_scale, or say init_logit_scale"
+        logger.warning(
+            "the model starts with a logit scale of %.1f, above max_logit_scale %g, and is cut back at the first step; "
+            "raise max_logit_scale if that is not meant",
+            scale,
+            limit,
         )
 
 

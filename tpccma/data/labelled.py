@@ -11,6 +11,7 @@ Legend: N pictures, C classes.
 """
 
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,7 +138,8 @@ def small_set(name: str, root: str | Path, transform: Transform, workers: int = 
             "data.zeroshot_sets"
         )
     try:
-        data = build_dataset(name, root=str(root), transform=transform, split="test", download=download)
+        with warnings.catch_warnings(action="ignore"):  # that Caltech-101 has no split
+            data = build_dataset(name, root=str(root), transform=transform, split="test", download=download)
     except RuntimeError as error:
         raise FileNotFoundError(f"{place} is not whole ({error}); fetch it again (data.download: true)") from None
     labels = torch.tensor(next(getattr(data, name) for name in LABELS if hasattr(data, name)))
