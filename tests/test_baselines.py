@@ -24,23 +24,18 @@ from tpccma.baselines import (
     FahimLoss,
     M2MixLoss,
     ModGapLoss,
-    PostProcessed,
-    Recentre,
     cauchy_schwarz_divergence,
     hybrid_distillation,
-    i0t_async,
     intra_modal_separation,
-    mean_centering,
-    mind_the_gap_shift,
     mixed_contrast,
     random_feature_alignment,
-    realign,
     slerp,
     uniformity_potential,
 )
 from tpccma.divergences import cauchy_schwarz, median_bandwidth, trace_ratio
 from tpccma.geometry import uniformity
 from tpccma.models import Heads
+from tpccma.post_processing import PostProcessed, Recentre, i0t_async, mean_centering, mind_the_gap_shift, realign
 
 X = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
 Y = torch.tensor([[0.6, 0.8], [0.8, 0.6]], dtype=torch.float64)

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from tpccma import base_run, fine_tune, load_profile
-from tpccma.baselines import PostProcessed, Recentre
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.data import Corpus, Pairs
 from tpccma.methods import ABLATIONS, METHODS, check_method, find_method
 from tpccma.models import Encoder, build_model
+from tpccma.post_processing import PostProcessed, Recentre
 from tpccma.profiles import Profile
 from tpccma.results import KEYS, load_records
 from tpccma.train import Run, fingerprint, run_name

@@ -14,13 +14,9 @@ from tpccma.baselines import (
     CSAlignerLoss,
     FahimLoss,
     M2MixLoss,
-    Maps,
     ModGapLoss,
-    i0t_async,
-    mean_centering,
-    mind_the_gap_shift,
-    realign,
 )
+from tpccma.post_processing import Maps, i0t_async, mean_centering, mind_the_gap_shift, realign
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ import torch
 from accelerate import PartialState, notebook_launcher
 from torch import Tensor
 
-from tpccma.baselines import PostProcessed
 from tpccma.data import Corpus, load_corpus
 from tpccma.loss import check_alpha
 from tpccma.methods import METHODS, Method, check_method
 from tpccma.models import Encoder, build_model, load_encoder, read_weights, weights_path
+from tpccma.post_processing import PostProcessed
 from tpccma.profiles import Profile, Training, load_profile
 from tpccma.trainer import Trainer
 
@@ -165,6 +165,7 @@ def _free_port() -> int:
 
 def _fine_tune_only(*given) -> None:
     """Fine-tune in a process that was started for it; the run is on disk and need not be sent back."""
+    torch.set_num_threads(1)  # a forked process waits for ever on OpenMP threads that stayed behind
     fine_tune(*given)
 
 
