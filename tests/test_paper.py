@@ -23,6 +23,7 @@ from tpccma.data import Corpus, load_corpus
 from tpccma.methods import METHODS
 from tpccma.profiles import Profile
 from tpccma.results import check_base, make_record, record_path, record_run, save_record
+from tpccma.sweep import try_rate
 from tpccma.train import base_run, run_name
 
 FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion-product-images"
@@ -200,6 +201,12 @@ def test_post_processing_takes_its_means_from_the_stream(method: str, world: Pat
     run = fine_tune(small_profile(world), method, 0.0, 0, tmp_path, corpus)
     base = base_run(small_profile(world), 0, tmp_path, corpus)
     assert evaluate(run, corpus, ("gap",))["centroid_gap"] != evaluate(base, corpus, ("gap",))["centroid_gap"]
+
+
+def test_learning_rate_is_chosen_without_the_test_pictures(world: Path, tmp_path: Path):
+    row = try_rate(small_profile(world), "clip", 1e-3, tmp_path)
+    assert row["zeroshot_top1"] is None and row["clustering_ari"] is None  # validation data have no classes
+    assert row["score"] == row["recall_at_1"] > 0
 
 
 # ---- real photographs in COCO's layout

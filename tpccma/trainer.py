@@ -322,6 +322,7 @@ class Trainer:
     def _save(self) -> None:
         partial, whole = self.folder / "checkpoint.partial", self.folder / "checkpoint"
         self.accelerator.save_state(str(partial))
+        self.accelerator.wait_for_everyone()  # every process has written its random state
         if self.accelerator.is_main_process:
             (partial / "step.json").write_text(json.dumps({"step": self.step}))
             old = self.folder / "checkpoint.old"  # moved aside, then removed: a kill leaves no half of a checkpoint
