@@ -57,7 +57,7 @@ def plan(
         batch_sizes: B for which memory is said; none takes the profile's.
 
     Returns:
-        One row a figure: what, value and source.
+        A table with a row for each figure: what it is, its value, its source.
 
     Raises:
         ValueError: if a number is not positive or the batch does not divide among the GPUs.

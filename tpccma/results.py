@@ -136,7 +136,7 @@ def check_base(profile: Profile, results_dir: str | Path = "results") -> pd.Data
         results_dir: where the record of the base lies.
 
     Returns:
-        One row a measure: expected, measured and ok.
+        A table with a row for each measure that is expected: expected, measured, ok.
 
     Raises:
         FileNotFoundError: if the base has no record yet.
