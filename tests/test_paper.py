@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pandas as pd
+import psutil
 import pytest
 import torch
 import yaml
@@ -273,32 +273,35 @@ def check_run(folder: Path) -> None:
     assert model.visual.transformer.resblocks[0].mlp.gelu.__class__.__name__ == "QuickGELU"
 
 
-def test_train_kill_resume_and_evaluate_on_one_process(world: Path, vit: Path, tmp_path: Path):
-    whole = command(world, vit, tmp_path, sys.executable)
-    with (tmp_path / "log").open("w") as log:
-        started = subprocess.Popen(whole, stdout=log, stderr=log)
-        while not list(tmp_path.glob("runs/paper/*/checkpoint/step.json")):
-            assert started.poll() is None, (tmp_path / "log").read_text()
+def train_kill_resume(command: list[str], folder: Path, **changes: str) -> str:
+    """Start a training, kill all its processes after the first checkpoint, run it again; return what that printed."""
+    settings = os.environ | changes
+    with (folder / "log").open("w") as log:
+        started = psutil.Popen(command, stdout=log, stderr=log, env=settings)
+        while not list(folder.glob("runs/paper/*/checkpoint/step.json")):
+            assert started.poll() is None, (folder / "log").read_text()
             time.sleep(0.05)
-        started.send_signal(signal.SIGKILL)
-        started.wait()
-    assert not list(tmp_path.glob("runs/paper/*/model.safetensors"))
-    done = subprocess.run(whole, capture_output=True, text=True)
+        processes = [started, *started.children(recursive=True)]  # torch gives each a session of its own
+        for process in processes:
+            process.kill()
+        gone, alive = psutil.wait_procs(processes, timeout=60)
+    assert len(gone) > 0 and not alive
+    assert not list(folder.glob("runs/paper/*/model.safetensors"))
+    done = subprocess.run(command, capture_output=True, text=True, env=settings)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_train_kill_resume_and_evaluate_on_one_process(world: Path, vit: Path, tmp_path: Path):
+    train_kill_resume(command(world, vit, tmp_path, sys.executable), tmp_path)
     check_run(tmp_path)
     shutil.rmtree(tmp_path / "runs")
 
 
-def test_train_and_evaluate_on_two_processes(world: Path, vit: Path, tmp_path: Path):
+def test_train_kill_resume_and_evaluate_on_two_processes(world: Path, vit: Path, tmp_path: Path):
     launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", "--cpu", "--num_processes", "2"]
     launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    done = subprocess.run(
-        command(world, vit, tmp_path, *launcher),
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("tpc-cma-a0.5-s0.json") == 1
+    shown = train_kill_resume(command(world, vit, tmp_path, *launcher), tmp_path, OMP_NUM_THREADS="1")
+    assert shown.count("tpc-cma-a0.5-s0.json") == 1
     check_run(tmp_path)
     shutil.rmtree(tmp_path / "runs")
