@@ -14,6 +14,7 @@ import torch
 
 from tpccma import load_profile
 from tpccma.data import Corpus, Pairs
+from tpccma.launch import launch
 from tpccma.models import build_model
 from tpccma.profiles import Profile
 from tpccma.trainer import Trainer
@@ -101,13 +102,13 @@ SCRIPT = """
 import sys
 import torch
 from tpccma import load_profile
-from tpccma.train import launch
+from tpccma.launch import launch
 
 torch.set_num_threads(2)
 torch.randn(1000, 1000).softmax(1) @ torch.randn(1000, 1000)  # so that threads are there before the fork
 profile = load_profile("demo", data__train_pairs=64, data__val_pairs=8, data__test_pairs=8,
                        fine_tune__epochs=1, fine_tune__batch_size=32)
-run = launch(profile, alpha=0.5, runs_dir=sys.argv[1], processes=2)
+run = launch(profile, "tpc-cma", 0.5, 0, runs_dir=sys.argv[1], processes=2)
 print("steps", len(run.steps), "alpha", run.steps.alpha.iloc[-1])
 """
 
@@ -123,8 +124,9 @@ def test_launch_from_one_process_trains_in_two(tmp_path: Path):
 
 
 def test_launch_of_an_impossible_run_starts_nothing(tmp_path: Path):
-    from tpccma.train import launch
-
     with pytest.raises(ValueError, match="method 'clip' has no dial"):
-        launch("demo", "clip", 0.5, runs_dir=tmp_path, processes=2)
+        launch("demo", "clip", 0.5, 0, runs_dir=tmp_path, processes=2)
+    unmeasured = load_profile("demo", expected={"zeroshot_top1": 0.95})
+    with pytest.raises(FileNotFoundError, match="measure the base model first"):
+        launch(unmeasured, "clip", 0.0, 0, runs_dir=tmp_path, processes=2, results_dir=tmp_path)
     assert not list(tmp_path.iterdir())

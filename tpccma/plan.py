@@ -19,10 +19,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.data.shards import find_shards
 from tpccma.loss import CMALoss
-from tpccma.methods import METHODS
+from tpccma.methods import ABLATIONS, METHODS
 from tpccma.models import build_model
 from tpccma.profiles import Profile, load_profile
-from tpccma.sweep import ABLATION_ALPHA, ALPHAS, SEEDS
+from tpccma.sweep import ABLATION_ALPHA, ALPHAS, SEEDS, Job
+from tpccma.sweep import plan as jobs_of
 from tpccma.trainer import Towers
 
 GIB = 2**30
@@ -216,11 +217,9 @@ def _probe(profile: Profile, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(count, 3, size, size), tokens
 
 
-def sweep_runs() -> list[tuple[str, float, int]]:
-    """List method, alpha and seed of the trainings that the book's sweep has, ablations excepted."""
-    others = [name for name, method in METHODS.items() if method.trained and not method.dial]
-    settings = [*(("tpc-cma", alpha) for alpha in ALPHAS), *((name, 0.0) for name in others)]
-    return [(*setting, seed) for seed in SEEDS for setting in settings]
+def sweep_runs() -> list[Job]:
+    """List the trainings of the book's sweep, ablations excepted."""
+    return [job for job in jobs_of("paper") if job.method not in ("base", *ABLATIONS) and METHODS[job.method].trained]
 
 
 def sweep_commands(profile: str, gpus: int = 1, seeds: tuple[int, ...] = SEEDS) -> list[str]:

@@ -14,14 +14,13 @@ import argparse
 import hashlib
 import json
 import shutil
-import socket
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 import torch
-from accelerate import PartialState, notebook_launcher
+from accelerate import PartialState
 from torch import Tensor
 
 from tpccma.data import Corpus, load_corpus
@@ -121,52 +120,6 @@ def fine_tune(
         settings = load_profile(profile, **how.changes)
         run.steps = _train(run.encoder, settings, profile.training_of(method), alpha, seed, folder, corpus, how)
     return run
-
-
-def launch(
-    profile: str | Path | Profile = "demo",
-    method: str = "tpc-cma",
-    alpha: float = 0.5,
-    seed: int = 0,
-    runs_dir: str | Path = "runs",
-    corpus: Corpus | None = None,
-    processes: int | None = None,
-) -> Run:
-    """Fine-tune from a notebook on all GPUs of this machine, one process each; with one GPU or none, as `fine_tune`.
-
-    No GPU may have been used before in the notebook. From a shell, ``accelerate launch -m tpccma.train`` does the same.
-
-    Args:
-        profile: as in `fine_tune`, like all but the last.
-        method: likewise.
-        alpha: likewise.
-        seed: likewise.
-        runs_dir: likewise.
-        corpus: used where no processes are started, which load their own.
-        processes: to start; None is one a GPU.
-
-    Returns:
-        The `Run`, loaded here.
-    """
-    profile = load_profile(profile)
-    check_method(method, check_alpha(alpha))
-    processes = torch.cuda.device_count() if processes is None else processes
-    if processes > 1:
-        given = (profile, method, alpha, check_seed(seed), runs_dir)
-        notebook_launcher(_fine_tune_only, given, num_processes=processes, use_port=str(_free_port()))
-    return fine_tune(profile, method, alpha, seed, runs_dir, corpus)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def _fine_tune_only(*given) -> None:
-    """Fine-tune in a process that was started for it; the run is on disk and need not be sent back."""
-    torch.set_num_threads(1)  # a forked process waits for ever on OpenMP threads that stayed behind
-    fine_tune(*given)
 
 
 def _add_maps(run: Run, how: Method, corpus: Corpus | None) -> None:
