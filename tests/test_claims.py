@@ -227,6 +227,8 @@ def test_tables_for_readers(results: pd.DataFrame):
     assert full.loc[("C3", "raw"), "paper"] == "82.3 %"
     assert full.loc[("C3", "raw"), "verdict, continued CLIP"] == "direction only"  # 1 - 0.2 / 0.4 = 50 %
     assert full.loc[("C6", "ARI by paired"), "verdict, base"] == "not run"
+    alone = full_table(table[table.claim == "C8"], "demo")  # has one reference only
+    assert list(alone.columns) == ["paper", "ours", "verdict", "note"]
 
 
 def test_figure_has_a_panel_for_each_profile_that_was_run(results: pd.DataFrame):

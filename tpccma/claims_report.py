@@ -40,11 +40,12 @@ def full_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
     """Lay out every reading of one profile, both references side by side.
 
     Args:
-        table: the claims.
+        table: the claims, or some of them.
         profile: one that it holds.
 
     Returns:
-        Strings; one row a claim and reading.
+        Strings; one row a claim and reading. What is empty in all rows is left out, such as the second reference where
+        no claim has one: "ours" and "verdict" then.
     """
     rows = {}
     for (claim, reading), part in table[table.profile == profile].groupby(["claim", "reading"], sort=False):
@@ -55,7 +56,10 @@ def full_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
         rows[claim, reading] = row | {"note": part.iloc[0].note}
     columns = ["paper", *(f"{kind} {name}" for name in (BASE, CONTINUED) for kind in ("against", "verdict,")), "note"]
     full = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns).fillna("")
-    return full.rename_axis(["claim", "reading"])
+    full = full.loc[:, [name for name in full if any(full[name])]].rename_axis(["claim", "reading"])
+    if f"against {CONTINUED}" in full:
+        return full
+    return full.rename(columns={f"against {BASE}": "ours", f"verdict, {BASE}": "verdict"})
 
 
 def describe(part: pd.DataFrame) -> list[str]:

@@ -249,14 +249,14 @@ def plot_scenes(images: Tensor, captions: dict[str, list[str]], columns: int = 4
     """
     rows = -(-len(images) // columns)
     figure, panels = plt.subplots(
-        rows, columns, figsize=(2.9 * columns, (2.0 + 0.55 * len(captions)) * rows), squeeze=False, layout="constrained"
+        rows, columns, figsize=(2.1 * columns, (1.95 + 0.7 * len(captions)) * rows), squeeze=False, layout="constrained"
     )
     for ax in panels.flat:
         ax.axis("off")
     for i, ax in zip(range(len(images)), panels.flat, strict=False):
         ax.imshow(images[i].permute(1, 2, 0).numpy())
-        lines = ["\n".join(textwrap.wrap(f"{name}: {said[i]}", 34)) for name, said in captions.items()]
-        ax.text(0.5, -0.05, "\n".join(lines), transform=ax.transAxes, ha="center", va="top", fontsize=8.5)
+        lines = ["\n".join(textwrap.wrap(f"{name}: {said[i]}", 25)) for name, said in captions.items()]
+        ax.text(0.5, -0.05, "\n".join(lines), transform=ax.transAxes, ha="center", va="top", fontsize=9.5)
     return figure
 
 
@@ -284,5 +284,5 @@ def plot_joint_clusters(models: dict[str, Tensor]) -> Figure:
         ax.bar(ranks, texts[order], bottom=images[order], color="white", edgecolor=TEXT, hatch="///", label="texts")
         ax.set(title=title, xlabel="cluster, ordered by its share of texts", xticks=[])
     panels[0, 0].set_ylabel("members")
-    panels[0, -1].legend(loc="upper right", framealpha=0.9)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure

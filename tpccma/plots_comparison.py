@@ -113,7 +113,7 @@ def _draw_dial(ax: Axes, means: pd.DataFrame, task: str, alphas: pd.Series) -> N
     ax.text(min(places) - 0.05, 1.02, "α =", transform=ax.transAxes, ha="right", va="bottom", fontsize=8)
 
 
-def _spread_labels(places: np.ndarray, least: float = 0.062) -> np.ndarray:
+def _spread_labels(places: np.ndarray, least: float = 0.075) -> np.ndarray:
     """Move places on a line apart, as little as possible (least squares), then into 0 to 1 if they fit."""
     order, steps = np.argsort(places), least * np.arange(len(places))
     spread = isotonic_regression(places[order] - steps) + steps
