@@ -47,15 +47,15 @@ def full_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
         Strings; one row a claim and reading. What is empty in all rows is left out, such as the second reference where
         no claim has one: "ours" and "verdict" then.
     """
+    columns = ["paper", *(f"{kind} {name}" for name in (BASE, CONTINUED) for kind in ("against", "verdict,")), "note"]
     rows = {}
     for (claim, reading), part in table[table.profile == profile].groupby(["claim", "reading"], sort=False):
-        row = {"paper": format_paper(part.iloc[0])}
+        row = {"paper": format_paper(part.iloc[0]), "note": part.iloc[0].note}
         for against, found in zip(part.against, part.itertuples(), strict=True):
             title = against or BASE
             row |= {f"against {title}": format_effect(found), f"verdict, {title}": found.verdict}
-        rows[claim, reading] = row | {"note": part.iloc[0].note}
-    columns = ["paper", *(f"{kind} {name}" for name in (BASE, CONTINUED) for kind in ("against", "verdict,")), "note"]
-    full = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns).fillna("")
+        rows[claim, reading] = dict.fromkeys(columns, "") | row
+    full = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     full = full.loc[:, [name for name in full if any(full[name])]].rename_axis(["claim", "reading"])
     if f"against {CONTINUED}" in full:
         return full
