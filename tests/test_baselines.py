@@ -34,8 +34,8 @@ from tpccma.baselines import (
 )
 from tpccma.divergences import cauchy_schwarz, median_bandwidth, trace_ratio
 from tpccma.geometry import uniformity
-from tpccma.models import Heads
 from tpccma.post_processing import PostProcessed, Recentre, i0t_async, mean_centering, mind_the_gap_shift, realign
+from tpccma.towers import Heads
 
 X = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
 Y = torch.tensor([[0.6, 0.8], [0.8, 0.6]], dtype=torch.float64)

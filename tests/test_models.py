@@ -11,8 +11,6 @@ from tpccma import load_profile
 from tpccma.data.demo import make_pairs
 from tpccma.models import (
     Encoder,
-    Heads,
-    ShortTextCLIP,
     build_model,
     evaluating,
     load_encoder,
@@ -21,6 +19,7 @@ from tpccma.models import (
     read_weights,
     weights_path,
 )
+from tpccma.towers import Heads, ShortTextCLIP
 
 DEMO = load_profile("demo")
 SCENES = make_pairs("test", 12)

@@ -11,8 +11,9 @@ from PIL import Image
 
 from tpccma import evaluate, fine_tune, load_profile
 from tpccma.data import load_corpus
-from tpccma.models import ShortTextCLIP, build_model
+from tpccma.models import build_model
 from tpccma.profiles import Profile
+from tpccma.towers import ShortTextCLIP
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220), "white": (240, 240, 240)}
 CONFIG = {

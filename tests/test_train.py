@@ -16,9 +16,11 @@ from tpccma.data import Corpus, Pairs
 from tpccma.methods import METHODS
 from tpccma.metrics import modality_gap
 from tpccma.models import build_model, load_encoder
+from tpccma.optimization import parameter_groups, warmup_cosine
 from tpccma.profiles import Profile
+from tpccma.towers import Towers
 from tpccma.train import Run, check_seed, fingerprint, main, run_name, train_base
-from tpccma.trainer import LOG_COLUMNS, Towers, Trainer, parameter_groups, warmup_cosine
+from tpccma.trainer import LOG_COLUMNS, Trainer
 
 MEASURED = [column for column in LOG_COLUMNS if column not in ("seconds", "samples_per_second")]
 

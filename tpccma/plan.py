@@ -24,7 +24,7 @@ from tpccma.models import build_model
 from tpccma.profiles import Profile, load_profile
 from tpccma.sweep import ABLATION_ALPHA, ALPHAS, SEEDS, Job
 from tpccma.sweep import plan as jobs_of
-from tpccma.trainer import Towers
+from tpccma.towers import Towers
 
 GIB = 2**30
 ADAM_BYTES = 16  # a trained parameter: weight, gradient and AdamW's two moments, 4 bytes each

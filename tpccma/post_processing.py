@@ -41,7 +41,7 @@ class PostProcessed(nn.Module):
     """A frozen model with a map behind each tower, and the methods of an open_clip model.
 
     Args:
-        model: an open_clip model or `tpccma.models.Heads`; it stays in evaluation mode and takes no gradient.
+        model: an open_clip model or `tpccma.towers.Heads`; it stays in evaluation mode and takes no gradient.
         images: maps (N, D) unit-length image embeddings.
         texts: the same for texts.
     """

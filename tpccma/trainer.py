@@ -5,7 +5,6 @@ Legend: B batch size.
 
 import copy
 import json
-import logging
 import math
 import shutil
 import time
@@ -29,9 +28,9 @@ from tpccma.data import Corpus
 from tpccma.loss import CMALoss
 from tpccma.methods import METHODS, Method
 from tpccma.models import Encoder
+from tpccma.optimization import check_scale, parameter_groups, warmup_cosine
 from tpccma.profiles import Profile, Training
-
-logger = logging.getLogger(__name__)
+from tpccma.towers import Towers
 
 LOG_COLUMNS = (
     "step",
@@ -58,22 +57,6 @@ LOG_COLUMNS = (
     "seconds",
     "samples_per_second",
 )
-
-
-class Towers(torch.nn.Module):
-    """Both towers of a model in one forward pass.
-
-    Args:
-        model: an open_clip model or one with its methods.
-    """
-
-    def __init__(self, model: torch.nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return image and text embeddings before normalisation, (B, D) each, and the inverse temperature."""
-        return self.model.encode_image(images), self.model.encode_text(tokens), self.model.logit_scale.exp()
 
 
 class Trainer:
@@ -113,7 +96,7 @@ class Trainer:
         encoder.model.logit_scale.requires_grad_(training.learn_logit_scale)
         if getattr(encoder.model, "logit_bias", None) is not None:  # SigLIP's; it adds nothing to a softmax
             encoder.model.logit_bias.requires_grad_(False)
-        _check_scale(encoder.model.logit_scale.exp().item(), training.max_logit_scale)
+        check_scale(encoder.model.logit_scale.exp().item(), training.max_logit_scale)
         optimizer = torch.optim.AdamW(
             parameter_groups(encoder.model, training.weight_decay), training.learning_rate, (0.9, training.beta2)
         )
@@ -341,30 +324,3 @@ class Trainer:
         if self.accelerator.is_main_process and log.is_file():
             kept = log.read_text().splitlines()[: self.step + 1]
             log.write_text("\n".join(kept) + "\n" if self.step else "")
-
-
-def _check_scale(scale: float, limit: float) -> None:
-    if scale > limit * (1 + 1e-4):  # OpenAI's is 100, give or take rounding
-        logger.warning(
-            "the model starts with a logit scale of %.1f, above max_logit_scale %g, and is cut back at the first step; "
-            "raise max_logit_scale if that is not meant",
-            scale,
-            limit,
-        )
-
-
-def warmup_cosine(step: int, total_steps: int, warmup: float) -> float:
-    """Return the learning rate's factor at a step: linear warm-up over a share of the steps, then cosine to 0."""
-    warmup_steps = max(1, round(warmup * total_steps))
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    return (1 + math.cos(math.pi * (step - warmup_steps) / max(1, total_steps - warmup_steps))) / 2
-
-
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
-    """Split trainable parameters as open_clip does: no weight decay for gains, biases and the logit scale."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
-    ]

@@ -1,0 +1,107 @@
+"""The two towers: heads on frozen features, open_clip's CLIP for short texts, and both in one forward pass.
+
+Legend: N inputs, B batch size, L text length in tokens, D embedding width, F feature width.
+"""
+
+import math
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import text_global_pool
+from torch import Tensor, nn
+
+
+class Heads(nn.Module):
+    """Two trainable heads on frozen features, with the methods of an open_clip model.
+
+    Args:
+        image_width: F of the image features.
+        text_width: F of the text features.
+        hidden_width: width of the hidden layer of each head.
+        embed_dim: D.
+        init_logit_scale: logarithm of the inverse temperature at the start.
+    """
+
+    def __init__(
+        self,
+        image_width: int,
+        text_width: int,
+        hidden_width: int,
+        embed_dim: int,
+        init_logit_scale: float = math.log(100),
+    ):
+        super().__init__()
+        self.visual = _head(image_width, hidden_width, embed_dim)
+        self.text = _head(text_width, hidden_width, embed_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(init_logit_scale))
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """Map (N, F) image features to (N, D) embeddings."""
+        features = self.visual(image)
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        """Map (N, F) text features to (N, D) embeddings."""
+        features = self.text(text)
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def forward(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return unit-length image and text embeddings, (N, D) each, and the inverse temperature."""
+        return self.encode_image(image, True), self.encode_text(text, True), self.logit_scale.exp()
+
+
+def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+class ShortTextCLIP(open_clip.CLIP):
+    """open_clip's CLIP, but texts are encoded without padding them to the context length.
+
+    What follows the end of a text has no part in its embedding, since attention looks backwards only: the embeddings
+    are those of open_clip's own class up to rounding, and a step of the demo takes 0.7 of the time.
+    """
+
+    def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
+        """Embed N tokenised texts, zeros after the end of each: (N, D)."""
+        lengths = (text != 0).sum(1)
+        order = lengths.argsort(stable=True)
+        size = 32 if text.device.type == "cpu" else max(1, len(text))  # small parts stay in a CPU's cache
+        parts = [self._encode(text[rows, : lengths[rows].max()]) for rows in order.split(size) if len(rows)]
+        features = torch.cat(parts)[order.argsort()] if parts else super().encode_text(text)
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def _encode(self, text: Tensor) -> Tensor:
+        """Embed texts (N, L), L at most the context length."""
+        length, kind = text.shape[1], self.transformer.get_cast_dtype()
+        x = (self.token_embedding(text) + self.positional_embedding[:length]).to(kind)
+        x = self.ln_final(self.transformer(x, attn_mask=self.attn_mask[:length, :length]))
+        return text_global_pool(x, text, self.text_pool_type) @ self.text_projection
+
+    @classmethod
+    def adopt(cls, model: nn.Module) -> nn.Module:
+        """Make a model one of this class if it is open_clip's CLIP as OpenAI made it; leave any other as it is."""
+        if (
+            type(model) is open_clip.CLIP
+            and model.attn_mask is not None
+            and model.text_pool_type == "argmax"
+            and isinstance(model.text_projection, nn.Parameter)
+        ):
+            model.__class__ = cls
+        return model
+
+
+class Towers(nn.Module):
+    """Both towers of a model in one forward pass.
+
+    Args:
+        model: an open_clip model or one with its methods.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return image and text embeddings before normalisation, (B, D) each, and the inverse temperature."""
+        return self.model.encode_image(images), self.model.encode_text(tokens), self.model.logit_scale.exp()
