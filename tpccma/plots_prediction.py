@@ -12,7 +12,7 @@ from tpccma.prediction import DISTRIBUTION, MEASURES, QUALITIES, RENORMALISED, w
 from tpccma.verdicts import MIN_SETTINGS
 
 PALETTE = sns.color_palette("colorblind")
-DPI = 85  # of large figures, three of which stand in one notebook
+DPI = 80  # of large figures, three of which stand in one notebook
 # Kind of measure: marker, face, edge.
 KINDS = {
     "raw gap": ("D", "black", "black"),
