@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_scale(scale: float, limit: float) -> None:
-    """Warn of a logit scale above its limit: the first step would cut it back."""
+    """Warn of a logit scale (inverse temperature) above its limit: the first step cuts it back."""
     if scale > limit * (1 + 1e-4):  # OpenAI's is 100, give or take rounding
         logger.warning(
             "the model starts with a logit scale of %.1f, above max_logit_scale %g, and is cut back at the first step; "
@@ -20,7 +20,18 @@ def check_scale(scale: float, limit: float) -> None:
 
 
 def warmup_cosine(step: int, total_steps: int, warmup: float) -> float:
-    """Return the learning rate's factor at a step: linear warm-up over a share of the steps, then cosine to 0."""
+    """Return the learning rate's factor at a step: linear warm-up, then cosine to 0.
+
+    Args:
+        step: from 0.
+        total_steps: of the training.
+        warmup: share of them, 0 to 1.
+
+    Returns:
+        A factor above 0 and up to 1.
+
+    Source: open_clip's schedule, by shares instead of steps.
+    """
     warmup_steps = max(1, round(warmup * total_steps))
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -28,7 +39,17 @@ def warmup_cosine(step: int, total_steps: int, warmup: float) -> float:
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
-    """Split trainable parameters as open_clip does: no weight decay for gains, biases and the logit scale."""
+    """Split trainable parameters for AdamW: no weight decay for gains, biases and the logit scale.
+
+    Args:
+        model: whose parameters that require a gradient are taken.
+        weight_decay: of those with two dimensions or more.
+
+    Returns:
+        Two parameter groups, those without weight decay first.
+
+    Source: open_clip's training script.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
