@@ -40,7 +40,7 @@ class Run:
 
     Args:
         profile: what it was made from.
-        method: its name in `tpccma.methods.METHODS`, or "base".
+        method: its name in `tpccma.methods`, or "base".
         alpha: the alpha_target of a method with a dial, else 0.
         seed: of batches, captions and initial weights.
         folder: where its files lie: ``model.safetensors``, ``steps.csv`` and ``record.json``; of "base" the record
@@ -88,14 +88,14 @@ def fine_tune(
     runs_dir: str | Path = "runs",
     corpus: Corpus | None = None,
 ) -> Run:
-    """Fine-tune a profile's base model, or post-process it, by any of `tpccma.methods.METHODS`.
+    """Fine-tune a profile's base model, or post-process it, by any of `tpccma.methods`.
 
     A progress bar with loss, alpha and samples/s is shown on a terminal; ``steps.csv`` in the run's folder grows as the
     run does.
 
     Args:
         profile: a name, the path of a YAML file, or a `Profile`.
-        method: "tpc-cma", "clip" for continued plain CLIP, or another name in `tpccma.methods.METHODS`.
+        method: "tpc-cma", "clip" for continued plain CLIP, or another name in `tpccma.methods`.
         alpha: alpha_target of tpc-cma and its ablations, 0 to 1; the others take 0 only.
         seed: of batch order and choice of captions, >= 0.
         runs_dir: checkpoints and logs go to ``<runs_dir>/<profile>/<method>-a<alpha>-s<seed>-<fingerprint>/``.
