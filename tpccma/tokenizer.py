@@ -32,7 +32,7 @@ class WordTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids: padding, the words, start and end."""
+        """Number of ids, which are padding, the words, start and end."""
         return len(self.words) + 3
 
     def __call__(self, texts: str | list[str], context_length: int | None = None) -> Tensor:

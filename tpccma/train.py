@@ -71,7 +71,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's name in file names: ``<method>-a<alpha>-s<seed>``."""
+        """What its files are named, ``<method>-a<alpha>-s<seed>``."""
         return run_name(self.method, self.alpha, self.seed)
 
 
