@@ -1,10 +1,14 @@
 """Fixtures for several test files: a demo profile small enough to train in a second, with its data and base."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
+import tpccma.workers
 from tpccma import load_profile
 from tpccma.data import Corpus, load_corpus
 from tpccma.models import build_model
@@ -39,3 +43,13 @@ def tiny_profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
 def tiny_corpus(tiny_profile: Profile) -> Corpus:
     """The data of `tiny_profile`; not to be changed."""
     return load_corpus(tiny_profile)
+
+
+@pytest.fixture
+def in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let `run_all` work in threads of this process, where fixtures count, and leave the number of threads alone."""
+    threads = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(tpccma.workers, "ProcessPoolExecutor", lambda jobs, *of_processes: ThreadPoolExecutor(jobs))
+    yield
+    torch.set_num_threads(threads)

@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 from tests.paper_world import CLASSES, FOODS, PAIRS, SHARDS, SMALL, SPLITS, write_world
 from tpccma import evaluate, fine_tune, load_profile
 from tpccma.data import Corpus, load_corpus
+from tpccma.learning_rates import try_rate
 from tpccma.methods import METHODS
 from tpccma.profiles import Profile
 from tpccma.results import check_base, make_record, record_path, record_run, save_record
-from tpccma.sweep import try_rate
 from tpccma.train import base_run, run_name
 
 FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion-product-images"

@@ -1,38 +1,27 @@
 import json
-import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 import yaml
 
 import tpccma.results
 import tpccma.sweep
+import tpccma.workers
 from tpccma import load_profile
-from tpccma.data import Corpus
-from tpccma.methods import ABLATIONS, METHODS
+from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
 from tpccma.profiles import Profile, profile_names
 from tpccma.results import load_records, load_results, record_path
 from tpccma.sweep import (
-    ABLATION_ALPHA,
     ALPHAS,
     DRIFT,
-    GRID_TASKS,
     Job,
-    best_rates,
     is_recorded,
     main,
     plan,
-    run_all,
     run_job,
-    search_rates,
     sweep,
-    train_bases,
-    try_rate,
     verify,
 )
 from tpccma.trainer import Trainer
@@ -49,22 +38,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let `run_all` work in threads of this process, where fixtures count, and leave the number of threads alone."""
-    threads = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(tpccma.sweep, "ProcessPoolExecutor", lambda jobs, *of_processes: ThreadPoolExecutor(jobs))
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
 def record(tiny_profile: Profile, tmp_path: Path, quick) -> dict:
     """One recorded job, its record in results/."""
     return run_job(tiny_profile, CENTRED, tmp_path / "runs", tmp_path / "results")
 
 
-def recorded_tasks(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+def note_tasks(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Let `run_all` do nothing but note its tasks."""
     noted: list[dict] = []
     monkeypatch.setattr(tpccma.sweep, "run_all", lambda work, tasks, jobs: noted.append(tasks) or [])
@@ -166,7 +145,7 @@ def test_sweep_records_what_is_missing_in_a_process_and_then_does_nothing(
     record: dict, tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(tpccma.sweep.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(tpccma.workers.os, "cpu_count", lambda: 1)
     runs, results = tmp_path / "runs", tmp_path / "results"
     monkeypatch.setattr(tpccma.sweep, "plan", lambda name: [Job("base", 0.0, 0), CENTRED])
     assert sweep(tiny_profile, 1, runs, results) == []  # CENTRED is recorded, as if an earlier sweep had been killed
@@ -179,7 +158,7 @@ def test_sweep_records_what_is_missing_in_a_process_and_then_does_nothing(
     assert (centred == 0.25).all() and (base != 0.25).all()  # the process knows nothing of what stands in here
 
     before = {path: path.read_bytes() for path in results.rglob("*.*")}
-    tasks = recorded_tasks(monkeypatch)
+    tasks = note_tasks(monkeypatch)
     assert sweep(tiny_profile, 1, runs, results) == []
     assert tasks == [{}]
     assert "profile demo: 2 runs recorded, 0 to do" in capsys.readouterr().out
@@ -195,81 +174,9 @@ def test_sweep_goes_on_after_a_run_that_fails(
     assert load_results(tmp_path / "results").method.tolist() == ["mean-centering"]
     assert "1/2 demo clip-a0.5-s0 FAILED: ValueError: method 'clip' has no dial" in capsys.readouterr().out
     jobs[0] = Job("realign", 0.0, 0)
-    tasks = recorded_tasks(monkeypatch)
+    tasks = note_tasks(monkeypatch)
     assert sweep(tiny_profile, 1, tmp_path / "runs", tmp_path / "results") == []
     assert [list(noted) for noted in tasks] == [["demo realign-a0-s0"]]
-
-
-def half(number: float) -> float:
-    if number < 0:
-        raise ValueError(f"{number} is negative")
-    return number / 2
-
-
-def test_failing_task_stops_no_other(in_threads, capsys):
-    done = dict(run_all(half, {"one": (1,), "two": (-2,), "three": (3,)}, jobs=2))
-    problem = done.pop("two")
-    assert isinstance(problem, ValueError) and str(problem) == "-2 is negative"
-    assert done == {"one": 0.5, "three": 1.5}
-    lines = capsys.readouterr().out.splitlines()
-    assert [line[:3] for line in lines] == ["1/3", "2/3", "3/3"]
-    assert sum("two FAILED: ValueError: -2 is negative" in line for line in lines) == 1
-    assert all(line.endswith("min left") for line in lines)
-
-
-def test_tasks_not_begun_are_dropped_when_the_caller_stops(in_threads):
-    begun: list[int] = []
-
-    def work(number: int) -> None:
-        begun.append(number)
-        time.sleep(0.2 if number else 0)
-
-    results = run_all(work, {str(number): (number,) for number in range(20)}, jobs=1)
-    next(results)
-    results.close()  # after a moment, where all tasks would take four seconds
-    assert 1 <= len(begun) < 20
-
-
-@pytest.mark.parametrize(
-    "jobs, cores, threads", [(1, 2, 2), (2, 2, 1), (2, 5, 2), (3, 2, 1)]
-)  # processes share the cores, each has one thread at least
-def test_processes_share_the_cores(jobs: int, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch):
-    made: list[tuple] = []
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.setattr(tpccma.sweep.os, "cpu_count", lambda: cores)
-    monkeypatch.setattr(
-        tpccma.sweep, "ProcessPoolExecutor", lambda *given: made.append(given) or ThreadPoolExecutor(given[0])
-    )
-    assert list(run_all(half, {"one": (1,)}, jobs)) == [("one", 0.5)]
-    ((workers, context, initializer, arguments),) = made
-    assert (workers, context.get_start_method(), arguments) == (jobs, "spawn", (threads,))
-    assert initializer is torch.set_num_threads
-    assert tpccma.sweep.os.environ["OMP_NUM_THREADS"] == str(threads)
-
-
-# ---- bases
-
-
-@pytest.mark.parametrize(
-    "name, changes, seeds",
-    [
-        ("demo", {}, []),  # has weights to load
-        ("demo", {"model__pretrained": None}, [0]),  # one base for all seeds
-        ("fashion", {}, [1, 3]),  # one a seed
-    ],
-)
-def test_bases_are_trained_once_each(name: str, changes: dict, seeds: list[int], monkeypatch: pytest.MonkeyPatch):
-    noted = recorded_tasks(monkeypatch)
-    profile = load_profile(name, **changes)
-    train_bases(profile, {3, 1}, 2, "elsewhere")
-    assert [task for tasks in noted for task in tasks.values()] == [(profile, seed, "elsewhere") for seed in seeds]
-
-
-def test_no_base_is_trained_for_no_run(monkeypatch: pytest.MonkeyPatch):
-    noted = recorded_tasks(monkeypatch)
-    for profile in (load_profile("fashion"), load_profile("demo", model__pretrained=None)):
-        train_bases(profile, set())
-    assert noted == []
 
 
 def test_sweep_trains_the_base_before_the_runs_that_need_it(
@@ -284,128 +191,6 @@ def test_sweep_trains_the_base_before_the_runs_that_need_it(
     assert sweep(profile, 1, tmp_path / "runs", tmp_path / "results") == []
     assert trained == ["base", "clip"]
     assert len(load_records(tmp_path / "results")) == 2
-
-
-# ---- learning rates
-
-
-def test_rate_is_scored_on_validation_data(tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    calls: list[tuple] = []
-    found = {"zeroshot_top1": 0.6, "i2t_recall_at_1": 0.2, "t2i_recall_at_1": 0.4, "clustering_ari": 0.9}
-
-    def evaluate(run, corpus: Corpus, tasks: tuple[str, ...]) -> dict:
-        calls.append((run, corpus, tasks))
-        return found
-
-    monkeypatch.setattr(tpccma.sweep, "evaluate", evaluate)
-    profile = load_profile(tiny_profile, fine_tune__epochs=1)
-    row = try_rate(profile, "clip", 2e-5, tmp_path)
-    # recall (0.2 + 0.4) / 2 = 0.3; score (0.6 + 0.3 + 0.9) / 3 = 0.6
-    assert row == {
-        "profile": "demo",
-        "method": "clip",
-        "learning_rate": 2e-5,
-        "zeroshot_top1": 0.6,
-        "recall_at_1": 0.3,
-        "clustering_ari": 0.9,
-        "score": 0.6,
-    }
-    ((run, corpus, tasks),) = calls
-    assert corpus.test is corpus.val and len(corpus.val) == 32 and tasks == GRID_TASKS
-    assert (run.method, run.alpha, run.seed) == ("clip", 0.0, 0)
-    assert run.steps.learning_rate.max() == pytest.approx(2e-5)
-    assert "captioning" not in GRID_TASKS
-
-
-@pytest.mark.parametrize("method, alpha", [("clip", 0.0), ("tpc-cma", 0.5)])
-def test_rate_that_diverges_scores_0(
-    method: str, alpha: float, tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def diverge(profile: Profile, *given):
-        assert (given[:3], profile.training_of(method).learning_rate) == ((method, alpha, 0), 3.0)
-        raise FloatingPointError
-
-    monkeypatch.setattr(tpccma.sweep, "fine_tune", diverge)
-    row = try_rate(tiny_profile, method, 3.0, tmp_path)
-    assert row["score"] == row["zeroshot_top1"] == row["recall_at_1"] == row["clustering_ari"] == 0.0
-    assert (row["profile"], row["method"], row["learning_rate"]) == ("demo", method, 3.0)
-
-
-def rated(profile: str, method: str, rate: float, score: float = 0.5) -> dict:
-    return {"profile": profile, "method": method, "learning_rate": rate, "score": score}
-
-
-def test_grid_tries_every_trained_method_at_equally_many_rates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_threads
-):
-    monkeypatch.setattr(tpccma.sweep, "try_rate", lambda profile, method, rate, runs: rated(profile.name, method, rate))
-    results = tmp_path / "results"
-    table = search_rates(load_profile("demo"), 1, tmp_path / "runs", results)
-    trained = {"clip", "align-clip", "m2-mix", "clip-refine", "cs-aligner", "i0t-async", "fahim", "modgap", "tpc-cma"}
-    assert Counter(table.method) == dict.fromkeys(trained, 3)
-    saved = pd.read_csv(results / "learning_rates.csv")
-    keys = list(zip(saved.method, saved.learning_rate, strict=True))
-    assert len(keys) == 27 and keys == sorted(keys)
-
-
-def test_grid_skips_what_is_known_and_keeps_other_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_threads):
-    tried: list[tuple] = []
-
-    def rate_it(profile: Profile, method: str, rate: float, runs_dir: Path) -> dict:
-        tried.append((method, rate))
-        return rated(profile.name, method, rate)
-
-    monkeypatch.setattr(tpccma.sweep, "try_rate", rate_it)
-    monkeypatch.setattr(tpccma.sweep, "METHODS", {name: METHODS[name] for name in ("clip", "realign", ABLATIONS[0])})
-    path = tmp_path / "learning_rates.csv"
-    known, foreign = rated("demo", "clip", 3e-4, 0.7), rated("fashion", "clip", 1e-4, 0.9)
-    pd.DataFrame([known, foreign]).to_csv(path, index=False)
-    table = search_rates(load_profile("demo"), 1, tmp_path, tmp_path)
-    assert sorted(tried) == [("clip", 1e-4), ("clip", 1e-3)]
-    assert sorted(table.learning_rate) == [1e-4, 3e-4, 1e-3] and set(table.profile) == {"demo"}
-    assert table.score.max() == 0.7
-    assert pd.read_csv(path).profile.tolist() == ["demo"] * 3 + ["fashion"]
-    search_rates(load_profile("demo"), 1, tmp_path, tmp_path)
-    assert len(tried) == 2
-
-
-def test_grid_ends_with_a_rate_that_fails_and_keeps_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_threads
-):
-    def fail_at_last(profile: Profile, method: str, rate: float, runs_dir: Path) -> dict:
-        if rate == 1e-3:
-            raise ValueError("broken")
-        return rated(profile.name, method, rate)
-
-    monkeypatch.setattr(tpccma.sweep, "try_rate", fail_at_last)
-    monkeypatch.setattr(tpccma.sweep, "METHODS", {"clip": METHODS["clip"]})
-    with pytest.raises(ValueError, match="broken"):
-        search_rates(load_profile("demo"), 1, tmp_path, tmp_path)
-    assert pd.read_csv(tmp_path / "learning_rates.csv").learning_rate.tolist() == [1e-4, 3e-4]
-
-
-def test_best_rate_is_that_of_the_largest_score_of_equal_ones_the_smallest():
-    table = pd.DataFrame(
-        [
-            rated("demo", "modgap", 1e-3, 0.7),
-            rated("demo", "modgap", 1e-4, 0.7),
-            rated("demo", "modgap", 3e-4, 0.6),
-            rated("demo", "clip", 1e-4, 0.1),
-            rated("demo", "clip", 1e-3, 0.2),
-        ]
-    )
-    assert best_rates(table) == {"clip": 1e-3, "modgap": 1e-4}
-    assert list(best_rates(table)) == ["clip", "modgap"]
-
-
-@pytest.mark.parametrize("name", ["demo", "fashion"])
-def test_profiles_hold_the_best_of_the_recorded_rates(name: str):
-    path = Path(__file__).parents[1] / "results" / "learning_rates.csv"
-    profile, table = load_profile(name), pd.read_csv(path)
-    best = best_rates(table[table.profile == name])
-    tried = table[table.profile == name].groupby("method").learning_rate.apply(set).to_dict()
-    assert tried == {method: set(how.rates) for method, how in METHODS.items() if how.trained and not how.like}
-    assert {method: profile.training_of(method).learning_rate for method in best} == best
 
 
 # ---- repeated runs
@@ -478,7 +263,7 @@ def test_command_draws_the_runs_it_verifies_by_seed(
     for seed in range(2, 12):
         moved = record | {"seed": seed}
         record_path("demo", record["method"], 0.0, seed, tmp_path / "results").write_text(json.dumps(moved))
-    tasks = recorded_tasks(monkeypatch)
+    tasks = note_tasks(monkeypatch)
     for seed in ("0", "0", "1"):
         with pytest.raises(SystemExit):
             main(shell(tiny_profile, tmp_path, "--verify", "4", "--seed", seed))
@@ -532,7 +317,7 @@ def test_command_passes_the_data_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_command_searches_rates(tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    table = pd.DataFrame([rated("demo", "clip", 1e-4, 0.2), rated("demo", "clip", 1e-3, 0.3)])
+    table = pd.DataFrame({"method": "clip", "learning_rate": [1e-4, 1e-3], "score": [0.2, 0.3]})
     monkeypatch.setattr(tpccma.sweep, "search_rates", lambda *given: table)
     monkeypatch.setattr(tpccma.sweep, "sweep", lambda *given: pytest.fail("swept"))
     main(shell(tiny_profile, tmp_path, "--grid"))

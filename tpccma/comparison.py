@@ -24,9 +24,10 @@ import numpy as np
 import pandas as pd
 
 from tpccma.claims import BASE, CONTINUED, READINGS, pick, pick_references
+from tpccma.learning_rates import best_rates
 from tpccma.methods import ABLATIONS, METHODS
 from tpccma.profiles import load_profile
-from tpccma.sweep import SEEDS, best_rates, plan
+from tpccma.sweep import SEEDS, plan
 from tpccma.verdicts import MIN_SEEDS, Estimate, difference, gain, judge, seed_interval
 
 PROFILES = ("demo", "fashion")
@@ -277,7 +278,7 @@ def rate_grid(path: str | Path, profile: str) -> pd.DataFrame:
     """Read a profile's grid of learning rates.
 
     Args:
-        path: of the table that `tpccma.sweep.search_rates` writes; may be missing.
+        path: of the table that `tpccma.learning_rates.search_rates` writes; may be missing.
         profile: its name.
 
     Returns:

@@ -73,6 +73,7 @@ METHODS = {
     "tpc-cma-anchor-0.3": _ablation(curriculum__anchor=0.3),
 }
 ABLATIONS = tuple(name for name in METHODS if name.startswith("tpc-cma-"))
+ABLATION_ALPHA = 0.5  # at which they are run
 
 
 def find_method(name: str) -> Method:

@@ -19,10 +19,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.data.shards import find_shards
 from tpccma.loss import CMALoss
-from tpccma.methods import ABLATIONS, METHODS
+from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
 from tpccma.models import build_model
 from tpccma.profiles import Profile, load_profile
-from tpccma.sweep import ABLATION_ALPHA, ALPHAS, SEEDS, Job
+from tpccma.sweep import ALPHAS, SEEDS, Job
 from tpccma.sweep import plan as jobs_of
 from tpccma.towers import Towers
 
