@@ -9,7 +9,8 @@ from tpccma.ablation import (
     against_whole,
     all_settings,
     anchors,
-    describe_changes,
+    count_changes,
+    starred,
 )
 from tpccma.methods import ABLATIONS
 from tpccma.profiles import load_profile
@@ -48,12 +49,16 @@ def test_parts_are_set_against_the_whole_and_everything_against_continued_clip()
     assert clip[[WHOLE, "no paired term"]].round(6).tolist() == [-0.6, -0.3]
 
 
-def test_description_names_what_excludes_zero():
-    said = describe_changes(against_whole(RESULTS, ["demo"]), "demo")
+def test_changes_that_exclude_zero_are_counted_and_starred():
+    table = against_whole(RESULTS, ["demo"])
     # raw gap and CIDEr of one ablation have an interval; CIDEr does not change
-    assert said.startswith("1 of 2 differences have an interval that excludes 0, where chance alone would give about 0")
-    assert said.endswith(". raw gap: no paired term +0.300 [+0.300, +0.300]")
+    said = "1 of 2 differences have an interval that excludes 0, where chance alone would give about 0"
+    assert count_changes(table) == said
+    shown = starred(table).loc[("demo", "no paired term")]
+    assert (shown["raw gap"], shown["CIDEr raw-fed"]) == ("+0.300*", "+0.000")
+    assert (starred(table).loc[("demo", "anchor 0")] == "–").all()  # not run
 
 
-def test_description_without_runs():
-    assert describe_changes(against_whole(RESULTS, ["demo"]), "fashion") == "no differences with an interval yet"
+def test_count_without_runs():
+    nothing = RESULTS[RESULTS.alpha == 0]
+    assert count_changes(against_whole(nothing, ["demo"])) == "no differences with an interval yet"

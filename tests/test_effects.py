@@ -96,6 +96,11 @@ def test_exclusion_of_zero(low: float, high: float, excluded: bool):
     assert mark(Estimate(0.15, low, high, 3)) == ("+0.150*" if excluded else "+0.150")
 
 
+def test_a_star_never_stands_beside_zero():
+    assert mark(Estimate(-0.00023, -0.0003, -0.0001, 3)) == "-0.0002*"
+    assert mark(Estimate(-0.00023, -0.0003, 0.0001, 3)) == "-0.000"
+
+
 def test_two_profiles_side_by_side(results: pd.DataFrame):
     profiles = {"at 100": "demo", "at 20": "demo-scale-20"}
     shown = compare_profiles(results, profiles, {"alpha 0.5": ("tpc-cma", 0.5), "base": ("base", 0.0)}, ARI).ARI

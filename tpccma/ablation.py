@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from tpccma.effects import OUTCOMES, Setting, changes, continued_clip, excludes_zero
-from tpccma.sweep import ABLATION_ALPHA
-from tpccma.verdicts import write
+from tpccma.effects import Setting, changes, continued_clip, excludes_zero, mark, spread
+from tpccma.methods import ABLATION_ALPHA
 
 WHOLE = "all of TPC-CMA"
 # Method to what was taken away or changed; see `tpccma.methods`.
@@ -81,25 +80,30 @@ def anchors(profile: str) -> dict[str, Setting]:
     }
 
 
-def describe_changes(table: pd.DataFrame, profile: str, columns: dict[str, str] = OUTCOMES) -> str:
-    """Say which changes have an interval that excludes 0, measure by measure.
+def starred(table: pd.DataFrame) -> pd.DataFrame:
+    """Lay changes out for a reader, a star where the interval excludes 0.
 
     Args:
-        table: tidy.
-        profile: one that it holds.
-        columns: measures, to their labels.
+        table: from `against_whole` or `against_clip`.
 
     Returns:
-        Text such as "12 of 81 differences have an interval that excludes 0, where chance alone would give about 4.
-        Raw gap: no paired term +0.101 [+0.095, +0.107]. ..."
+        Strings; a row an ablation on a profile, a column a measure.
     """
-    judged = table[(table.profile == profile) & table.low.notna()]
-    found = judged[[excludes_zero(row) for row in judged.itertuples()]]
+    return pd.concat({name: spread(part, mark) for name, part in table.groupby("profile", sort=False)})
+
+
+def count_changes(table: pd.DataFrame) -> str:
+    """Count the changes whose interval excludes 0, against what chance alone would give.
+
+    Args:
+        table: from `against_whole` or `against_clip`, of one profile.
+
+    Returns:
+        Text such as "12 of 81 differences have an interval that excludes 0, where chance alone would give about 4".
+    """
+    judged = table[table.low.notna()]
     if judged.empty:
         return "no differences with an interval yet"
+    found = sum(excludes_zero(row) for row in judged.itertuples())
     chance = f"where chance alone would give about {0.05 * len(judged):.0f}"
-    lines = [f"{len(found)} of {len(judged)} differences have an interval that excludes 0, {chance}"]
-    for column, label in columns.items():
-        named = [f"{row.row} {write(row, sign=True)}" for row in found[found.column == column].itertuples()]
-        lines += [f"{label}: {', '.join(named)}"] if named else []
-    return ". ".join(lines)
+    return f"{found} of {len(judged)} differences have an interval that excludes 0, {chance}"

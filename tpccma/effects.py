@@ -121,8 +121,15 @@ def write_change(found: Estimate) -> str:
 
 
 def mark(found: Estimate, digits: int = 3) -> str:
-    """Write an estimate of a change in short, such as ``+0.014*``; the star says that its interval excludes 0."""
-    return "–" if np.isnan(found.ours) else f"{found.ours:+.{digits}f}{'*' * excludes_zero(found)}"
+    """Write an estimate of a change in short, such as ``+0.014*``; the star says that its interval excludes 0.
+
+    A change that would round to 0 is written with its first digit, such as ``-0.0002*``.
+    """
+    if np.isnan(found.ours):
+        return "–"
+    star = "*" * excludes_zero(found)
+    form = "+.1g" if star and round(found.ours, digits) == 0 else f"+.{digits}f"
+    return f"{found.ours:{form}}{star}"
 
 
 def excludes_zero(found: Estimate) -> bool:
