@@ -11,6 +11,7 @@ from tpccma.ablation import (
     anchors,
     count_changes,
     starred,
+    without_effect,
 )
 from tpccma.methods import ABLATIONS
 from tpccma.profiles import load_profile
@@ -62,3 +63,9 @@ def test_changes_that_exclude_zero_are_counted_and_starred():
 def test_count_without_runs():
     nothing = RESULTS[RESULTS.alpha == 0]
     assert count_changes(against_whole(nothing, ["demo"])) == "no differences with an interval yet"
+
+
+def test_part_without_effect_is_named():
+    same = rows("tpc-cma-not-gradient-aware", 0.5, [0.2, 0.3, 0.4])
+    assert without_effect(against_whole(pd.concat([RESULTS, same]), ["demo"])) == "not gradient-aware"
+    assert without_effect(against_whole(RESULTS, ["demo"])) == "none"

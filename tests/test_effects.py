@@ -98,6 +98,7 @@ def test_exclusion_of_zero(low: float, high: float, excluded: bool):
 
 def test_a_star_never_stands_beside_zero():
     assert mark(Estimate(-0.00023, -0.0003, -0.0001, 3)) == "-0.0002*"
+    assert mark(Estimate(0.0000423, 0.00004, 0.00005, 3)) == "+0.00004*"
     assert mark(Estimate(-0.00023, -0.0003, 0.0001, 3)) == "-0.000"
 
 

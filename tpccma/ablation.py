@@ -107,3 +107,13 @@ def count_changes(table: pd.DataFrame) -> str:
     found = sum(excludes_zero(row) for row in judged.itertuples())
     chance = f"where chance alone would give about {0.05 * len(judged):.0f}"
     return f"{found} of {len(judged)} differences have an interval that excludes 0, {chance}"
+
+
+def without_effect(table: pd.DataFrame) -> str:
+    """Name the ablations that leave every measure as it was, to the last digit; "none" if there are none.
+
+    Args:
+        table: from `against_whole`, of one profile.
+    """
+    judged = table[table.ours.notna()]
+    return ", ".join(row for row, part in judged.groupby("row", sort=False) if (part.ours == 0).all()) or "none"

@@ -128,8 +128,9 @@ def mark(found: Estimate, digits: int = 3) -> str:
     if np.isnan(found.ours):
         return "–"
     star = "*" * excludes_zero(found)
-    form = "+.1g" if star and round(found.ours, digits) == 0 else f"+.{digits}f"
-    return f"{found.ours:{form}}{star}"
+    if star and round(found.ours, digits) == 0:
+        return np.format_float_positional(found.ours, precision=1, fractional=False, sign=True, trim="-") + star
+    return f"{found.ours:+.{digits}f}{star}"
 
 
 def excludes_zero(found: Estimate) -> bool:
