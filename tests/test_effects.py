@@ -104,11 +104,11 @@ def test_a_star_never_stands_beside_zero():
 
 def test_two_profiles_side_by_side(results: pd.DataFrame):
     profiles = {"at 100": "demo", "at 20": "demo-scale-20"}
-    shown = compare_profiles(results, profiles, {"alpha 0.5": ("tpc-cma", 0.5), "base": ("base", 0.0)}, ARI).ARI
-    assert shown["alpha 0.5", "at 20"].startswith("0.400 [")
+    shown = compare_profiles(results, profiles, {"alpha 0.5": ("tpc-cma", 0.5), "base": ("base", 0.0)}, ARI)
+    assert shown.loc[("alpha 0.5", "ARI"), "at 20"].startswith("0.400 [")
     # -0.1, -0.2, -0.3: -0.2 -+ 0.248
-    assert shown["alpha 0.5", "difference"] == "-0.200 [-0.448, +0.048]"
-    assert shown["base"].tolist() == ["0.100", "–", "–"]
+    assert shown.loc[("alpha 0.5", "ARI"), "difference"] == "-0.200 [-0.448, +0.048]"
+    assert shown.loc[("base", "ARI")].tolist() == ["0.100", "–", "–"]
 
 
 def test_missing_runs_are_named(results: pd.DataFrame):

@@ -171,7 +171,8 @@ def compare_profiles(
         columns: measures, to their labels.
 
     Returns:
-        Strings; two rows a model with its means and a third with the second less the first, paired by seed.
+        Strings; a row a model and measure; columns with the means on both and with the second less the first, paired
+        by seed.
     """
     parts = {}
     for model, setting in models.items():
@@ -181,8 +182,8 @@ def compare_profiles(
                 spread(levels(results, {first: one, second: two}, columns), columns=columns),
                 spread(changes(results, {"difference": (two, one)}, columns), write_change, columns),
             ]
-        )
-    return pd.concat(parts, names=["model", ""])
+        ).T
+    return pd.concat(parts)
 
 
 def missing_runs(results: pd.DataFrame, settings: list[Setting]) -> str:
