@@ -1,5 +1,7 @@
 import math
 import pickle
+import random
+import string
 from pathlib import Path
 
 import open_clip
@@ -66,6 +68,27 @@ def test_short_texts_are_embedded_as_open_clip_does(encoder: Encoder):
         if other.grad is not None:
             largest = other.grad.abs().max()
             torch.testing.assert_close(one.grad / largest, other.grad / largest, rtol=0, atol=1e-5, msg=name)
+
+
+def test_texts_with_id_0_before_their_end_are_embedded_as_open_clip_does():
+    # id 0 is "!" where no letter comes before it, as in "(!" or "'go!'."
+    text = {"context_length": 77, "vocab_size": 49_408, "width": 16, "heads": 2, "layers": 1}
+    vision = {"image_size": 8, "layers": 1, "width": 64, "patch_size": 4}
+    torch.manual_seed(0)
+    theirs = open_clip.CLIP(embed_dim=8, vision_cfg=vision, text_cfg=text).eval()
+    theirs.positional_embedding.data.mul_(20)  # random weights: let positions matter
+    draw = random.Random(0)
+    captions = ["".join(draw.choices(string.printable, k=draw.randint(1, 80))) for _ in range(1_900)]
+    captions += [f"he shouted 'stop!', {word}" for word in [*string.ascii_letters, *"0123456789!;?"]] + ["!", ""]
+    tokens = open_clip.tokenize(captions + ["a neon sign: sale!; open", "'go!'."] * 17)
+    assert sum(0 in row[: row.argmax()] for row in tokens) > 200
+    with torch.no_grad():
+        expected = theirs.encode_text(tokens, normalize=True)
+        ours = ShortTextCLIP.adopt(theirs)
+        together = ours.encode_text(tokens, normalize=True)
+        alone = torch.cat([ours.encode_text(row[None], normalize=True) for row in tokens])
+    torch.testing.assert_close(together, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(alone, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", [{"no_causal_mask": True}, {"pool_type": "last"}])

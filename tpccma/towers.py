@@ -63,8 +63,8 @@ class ShortTextCLIP(open_clip.CLIP):
     """
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """Embed N tokenised texts, zeros after the end of each: (N, D)."""
-        lengths = (text != 0).sum(1)
+        """Embed N tokenised texts: (N, D). A text ends at its largest id, where `text_global_pool` reads it."""
+        lengths = text.argmax(1) + 1  # not where zeros begin: 0 is a token too, "!" in CLIP's vocabulary
         order = lengths.argsort(stable=True)
         size = 32 if text.device.type == "cpu" else max(1, len(text))  # small parts stay in a CPU's cache
         parts = [self._encode(text[rows, : lengths[rows].max()]) for rows in order.split(size) if len(rows)]
