@@ -201,7 +201,7 @@ def profile_names() -> list[str]:
     )
 
 
-def load_profile(name: "str | Path | Profile" = "demo", **changes) -> Profile:
+def load_profile(name: "str | Path | Profile" = "demo", /, **changes) -> Profile:
     """Load a profile and check every value of it.
 
     Args:

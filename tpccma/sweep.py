@@ -19,10 +19,11 @@ import pandas as pd
 import torch
 
 from tpccma.data import Corpus
+from tpccma.data.content import content_of_files
 from tpccma.learning_rates import best_rates, search_rates
 from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
 from tpccma.profiles import Profile, load_profile
-from tpccma.results import build_csv, load_records, record_path, record_run
+from tpccma.results import build_csv, check_free, load_records, record_path, record_run
 from tpccma.train import Run, base_run, fine_tune, fingerprint, run_name
 from tpccma.workers import corpus_of, run_all, train_bases
 
@@ -73,7 +74,10 @@ def plan(profile: str) -> list[Job]:
 
 
 def is_recorded(profile: Profile, job: Job, results_dir: str | Path = "results") -> bool:
-    """Say whether a job has a record with its fingerprint and the profile's evaluation settings."""
+    """Say whether a job has a record with its fingerprint and the profile's evaluation settings.
+
+    Whether it is one of the same data is asked by `tpccma.results.check_free`.
+    """
     path = record_path(profile.name, job.method, job.alpha, job.seed, results_dir)
     if not path.is_file():
         return False
@@ -150,7 +154,13 @@ def sweep(profile: Profile, jobs: int = 1, runs_dir: str = "runs", results_dir: 
 
     Returns:
         The names of the runs that failed.
+
+    Raises:
+        ValueError: if there are records of other data, see `tpccma.results.check_free`.
     """
+    content = content_of_files(profile.data)
+    for job in plan(profile.name):
+        check_free(profile, (job.method, job.alpha, job.seed), content, results_dir)
     missing = {
         f"{profile.name} {run_name(job.method, job.alpha, job.seed)}": (profile, job, runs_dir, results_dir)
         for job in plan(profile.name)

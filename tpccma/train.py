@@ -24,6 +24,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from tpccma.data import Corpus, load_corpus
+from tpccma.data.content import content_of_corpus, content_of_files
 from tpccma.loss import check_alpha
 from tpccma.methods import METHODS, Method, check_method
 from tpccma.models import Encoder, build_model, load_encoder, read_weights, weights_path
@@ -47,7 +48,8 @@ class Run:
             only.
         encoder: the trained model.
         steps: one row a step: phase, alpha, losses, gradients, learning rate, samples a second; empty for "base".
-        fingerprint: checksum of all that decides the training.
+        fingerprint: checksum of all settings that decide the training.
+        content: names the data, see `tpccma.data.content`; "" where the settings do.
     """
 
     profile: Profile
@@ -58,6 +60,7 @@ class Run:
     encoder: Encoder
     steps: pd.DataFrame
     fingerprint: str
+    content: str = ""
 
     @property
     def wall_seconds(self) -> float:
@@ -98,7 +101,8 @@ def fine_tune(
         method: "tpc-cma", "clip" for continued plain CLIP, or another name in `tpccma.methods`.
         alpha: alpha_target of tpc-cma and its ablations, 0 to 1; the others take 0 only.
         seed: of batch order and choice of captions, >= 0.
-        runs_dir: checkpoints and logs go to ``<runs_dir>/<profile>/<method>-a<alpha>-s<seed>-<fingerprint>/``.
+        runs_dir: checkpoints and logs go to ``<runs_dir>/<profile>/<method>-a<alpha>-s<seed>-<fingerprint>/``, with
+            ``-<content>`` behind it where the data lie in files.
         corpus: the profile's data, where the caller has it loaded already.
 
     Returns:
@@ -111,15 +115,31 @@ def fine_tune(
     alpha, seed = check_alpha(alpha), check_seed(seed)
     how = check_method(method, alpha)
     base = base_run(profile, seed, runs_dir, corpus)
-    mark = fingerprint(profile, method, alpha, seed)
-    folder = Path(runs_dir) / profile.name / f"{run_name(method, alpha, seed)}-{mark}"
-    run = Run(profile, method, alpha, seed, folder, base.encoder, pd.DataFrame(), mark)
+    run = _new_run(profile, (method, alpha, seed), base.encoder, runs_dir, base.content)
     if how.maps:
         _add_maps(run, how, corpus)
     if how.trained:
         settings = load_profile(profile, **how.changes)
-        run.steps = _train(run.encoder, settings, profile.training_of(method), alpha, seed, folder, corpus, how)
+        run.steps = _train(run, settings, profile.training_of(method), corpus, how)
     return run
+
+
+def _new_run(
+    profile: Profile,
+    key: tuple[str, float, int],
+    encoder: Encoder,
+    runs_dir: str | Path,
+    content: str,
+    from_scratch: bool = False,
+) -> Run:
+    """Name a run by all that decides it; nothing is trained or loaded yet."""
+    mark = fingerprint(profile, *key, from_scratch)
+    folder = Path(runs_dir) / profile.name / "-".join(filter(None, (run_name(*key), mark, content)))
+    return Run(profile, *key, folder, encoder, pd.DataFrame(), mark, content)
+
+
+def _content(profile: Profile, corpus: Corpus | None) -> str:
+    return content_of_files(profile.data) if corpus is None else content_of_corpus(corpus)
 
 
 def _add_maps(run: Run, how: Method, corpus: Corpus | None) -> None:
@@ -155,13 +175,12 @@ def base_run(
     profile, seed = load_profile(profile), check_seed(seed)
     if profile.model.kind == "heads":
         return train_base(profile, seed, runs_dir, corpus)
-    mark = fingerprint(profile, "base", 0.0, seed)
-    folder = Path(runs_dir) / profile.name / f"{run_name('base', 0.0, seed)}-{mark}"
+    content = _content(profile, corpus)
     if profile.model.pretrained is None:  # one base for all seeds, by the recipe of the shipped one
         encoder = train_base(base_recipe(profile), 0, runs_dir).encoder
     else:
         encoder = load_encoder(profile, weights_path(profile))
-    return Run(profile, "base", 0.0, seed, folder, encoder, pd.DataFrame(), mark)
+    return _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content)
 
 
 def base_recipe(profile: Profile) -> Profile:
@@ -183,11 +202,10 @@ def train_base(profile: Profile, seed: int = 0, runs_dir: str | Path = "runs", c
     Returns:
         The `Run`, trained or loaded.
     """
-    encoder = build_model(profile, seed)
-    mark = fingerprint(profile, "base", 0.0, seed, from_scratch=True)
-    folder = Path(runs_dir) / profile.name / f"{run_name('base', 0.0, seed)}-{mark}"
-    steps = _train(encoder, profile, profile.base, 0.0, seed, folder, corpus)
-    return Run(profile, "base", 0.0, seed, folder, encoder, steps, mark)
+    encoder, content = build_model(profile, seed), _content(profile, corpus)
+    run = _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content, from_scratch=True)
+    run.steps = _train(run, profile, profile.base, corpus)
+    return run
 
 
 def check_seed(seed: int) -> int:
@@ -202,7 +220,9 @@ def check_seed(seed: int) -> int:
 
 
 def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scratch: bool = False) -> str:
-    """Name all that decides a training, paths on this machine excepted, in eight hexadecimal digits.
+    """Name all settings that decide a training, in eight hexadecimal digits.
+
+    Places on this machine are left out: which data lie there is named by `tpccma.data.content`.
 
     The base model counts by its recipe where the recipe is run here (heads, or from_scratch), else by the bytes of its
     weights.
@@ -229,20 +249,14 @@ def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scr
 
 
 def _train(
-    encoder: Encoder,
-    profile: Profile,
-    training: Training,
-    alpha: float,
-    seed: int,
-    folder: Path,
-    corpus: Corpus | None,
-    method: Method = METHODS["clip"],
+    run: Run, profile: Profile, training: Training, corpus: Corpus | None, method: Method = METHODS["clip"]
 ) -> pd.DataFrame:
-    """Train an encoder in place, or load what an earlier call has finished; return the log of its steps."""
+    """Train a run's encoder in place, or load what an earlier call has finished; return the log of its steps."""
+    encoder, folder = run.encoder, run.folder
     final, log = folder / "model.safetensors", folder / "steps.csv"
     if not final.is_file():
         corpus = corpus or load_corpus(profile)
-        trainer = Trainer(encoder, profile, training, alpha, seed, folder, corpus, method)
+        trainer = Trainer(encoder, profile, training, run.alpha, run.seed, folder, corpus, method)
         trainer.run()
         if trainer.accelerator.is_main_process:
             encoder.save(final)
@@ -254,7 +268,7 @@ def _train(
 
 def main(arguments: list[str] | None = None) -> None:
     """Fine-tune, evaluate and record one run from the command line."""
-    from tpccma.results import check_base, record_path, record_run
+    from tpccma.results import check_base, check_free, record_path, record_run
 
     parser = argparse.ArgumentParser(prog="python -m tpccma.train", description=main.__doc__)
     parser.add_argument("--profile", default="demo", help="name, or path of a .yaml file")
@@ -269,6 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
     alpha = given.alpha if given.alpha is not None else 0.5 if dial else 0.0
     try:
         profile = load_profile(given.profile, **({"data__data_dir": given.data_dir} if given.data_dir else {}))
+        check_free(profile, (given.method, alpha, given.seed), content_of_files(profile.data), given.results_dir)
         if given.method == "base":
             run = base_run(profile, given.seed, given.runs_dir)
         else:

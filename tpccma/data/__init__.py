@@ -3,7 +3,7 @@
 Legend: N pairs in a split, K captions for each image, (3, H, W) pixels, F width of a frozen feature.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -72,6 +72,8 @@ class Corpus:
         clustered: pictures to cluster; None where they are those that are classified.
         small_sets: further pictures to classify, by name.
         report: what was read and what was left out, for the run's record.
+        content: names the data, see `tpccma.data.content`; "" where the profile's settings do; None where no loader of
+            this package made them.
     """
 
     train: Pairs
@@ -84,6 +86,7 @@ class Corpus:
     clustered: Labelled | None = None
     small_sets: dict[str, Labelled] = field(default_factory=dict)
     report: dict = field(default_factory=dict)
+    content: str | None = None
 
     @property
     def classified(self) -> Labelled | None:
@@ -105,6 +108,13 @@ def load_corpus(profile) -> Corpus:
     Raises:
         FileNotFoundError: if the profile's files are not where it says; the message tells where they are to be had.
     """
+    from tpccma.data.content import content_of_files
+
+    content = content_of_files(profile.data)
+    return replace(_load(profile), content=content)
+
+
+def _load(profile) -> Corpus:
     if profile.data.kind == "demo":
         from tpccma.data.demo import load_demo
 
