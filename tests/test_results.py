@@ -163,3 +163,49 @@ def test_results_of_an_unknown_profile_are_named(run: Run, tmp_path: Path):
 def test_missing_csv_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"python -m tpccma\.results"):
         load_results(tmp_path)
+
+
+# ---- kills, and other data
+
+
+def test_kill_between_record_and_csv_loses_no_row(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save(run, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tpccma.results, "build_csv", kill)
+        save(run, tmp_path, seed=4)
+    assert load_results(tmp_path).seed.tolist() == [3, 4]  # read before anything else is recorded
+    (tmp_path / "results.csv").unlink()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tpccma.files, "_sync", kill)
+        build_csv(tmp_path)
+    save(run, tmp_path)  # that record is there already
+    assert pd.read_csv(tmp_path / "results.csv").seed.tolist() == [3, 4]
+
+
+def kill(*arguments) -> None:
+    raise KeyboardInterrupt
+
+
+def test_number_that_was_edited_in_the_csv_is_not_believed(run: Run, tmp_path: Path):
+    save(run, tmp_path)
+    path = tmp_path / "results.csv"
+    path.write_text(path.read_text().replace("0.25", "0.95"))
+    assert load_results(tmp_path).cider.tolist() == [0.25]
+    assert "0.95" not in path.read_text()
+
+
+def test_csv_without_records_is_read_as_it_is(run: Run, tmp_path: Path):
+    path = save(run, tmp_path)
+    path.unlink()
+    assert load_results(tmp_path).cider.tolist() == [0.25]
+
+
+def test_record_of_other_data_is_refused_not_replaced(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    one, other = replace(run, content="aaaa"), replace(run, content="bbbb", folder=run.folder / "other")
+    monkeypatch.setattr(tpccma.results, "evaluate", lambda run, corpus: dict(METRICS))
+    record_run(one, results_dir=tmp_path / "results")
+    before = load_records(tmp_path / "results")
+    monkeypatch.setattr(tpccma.results, "evaluate", lambda *arguments: pytest.fail("evaluated"))
+    with pytest.raises(ValueError, match=r"s3\.json was recorded on other data \(content aaaa, now bbbb\).*name"):
+        record_run(other, results_dir=tmp_path / "results")
+    assert load_records(tmp_path / "results") == before

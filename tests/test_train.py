@@ -177,6 +177,29 @@ def test_killed_and_resumed_equals_uninterrupted(
     pd.testing.assert_frame_equal(resumed.steps[MEASURED], aligned.steps[MEASURED], rtol=1e-6)
 
 
+@pytest.mark.parametrize("where", ["replace", "rename", "write_text"])
+def test_killed_while_it_resumes_and_resumed_equals_uninterrupted(
+    aligned: Run, tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, where: str
+):
+    def die(path: Path, *arguments, **options):
+        if where == "write_text":
+            path.write_bytes(b"step,phase")  # half of what was to be written
+        raise Killed
+
+    def train() -> Run:
+        return fine_tune(tiny_profile, alpha=0.5, seed=0, runs_dir=tmp_path, corpus=tiny_corpus)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        kill_at(8, patch)
+        train()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, where, die)  # the log is cut to the checkpoint's, or the next checkpoint takes its place
+        train()
+    resumed = train()
+    assert_equal_weights(resumed, aligned)
+    pd.testing.assert_frame_equal(resumed.steps[MEASURED], aligned.steps[MEASURED], rtol=1e-6)
+
+
 @pytest.mark.parametrize("method", ["m2-mix", "clip-refine"])  # their losses draw random numbers
 @pytest.mark.parametrize("step", [5, 12])  # at a checkpoint in the middle of the first epoch, and in the second epoch
 def test_resumed_training_draws_as_if_uninterrupted(

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from tpccma.evaluate import evaluate
+from tpccma.files import write_whole
 from tpccma.models import weights_path
 from tpccma.profiles import load_profile
 from tpccma.train import base_recipe, base_run, train_base
@@ -47,7 +48,7 @@ def main() -> None:
     path = card_path().with_name(profile.model.pretrained)
     train_base(profile).encoder.save(path)
     card = make_card()
-    card_path().write_text(json.dumps(card, indent=1) + "\n")
+    write_whole(card_path(), json.dumps(card, indent=1) + "\n")
     shown = ("raw_gap", "centroid_gap", "linear_separability", "zeroshot_top1", "t2i_recall_at_1", "clustering_ari")
     print(f"{path}: {card['bytes'] / 1e6:.2f} MB")
     print("\n".join(f"{name:22}{card['metrics'][name]:8.3f}" for name in shown))

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tpccma.claims import BASE, CLAIMS, CONTINUED
+from tpccma.files import write_whole
 from tpccma.plots import use_style
 from tpccma.verdicts import VERDICTS
 
@@ -152,7 +153,7 @@ def write_readme(table: pd.DataFrame, root: str | Path = ".") -> None:
     if not 0 <= text.find(BEGIN) < text.find(END):
         raise ValueError(f"{path} lacks the lines {BEGIN!r} and {END!r}: put them where the table belongs")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    path.write_text(before + readme_block(table) + after)
+    write_whole(path, before + readme_block(table) + after)
     use_style()
     figure = plot_claims(table)
     (Path(root) / FIGURE).parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from tpccma.evaluate import evaluate
+from tpccma.files import write_whole
 from tpccma.methods import ABLATION_ALPHA, METHODS
 from tpccma.profiles import Profile, load_profile
 from tpccma.train import fine_tune
@@ -77,8 +78,7 @@ def search_rates(profile: Profile, jobs: int = 1, runs_dir: str = "runs", result
             raise result
         rows.append(result)
         table = pd.DataFrame(rows).sort_values(["profile", "method", "learning_rate"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(path, index=False)
+        write_whole(path, table.to_csv(index=False))
     return pd.DataFrame(rows).query("profile == @profile.name")
 
 

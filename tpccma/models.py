@@ -9,7 +9,6 @@ Legend: N inputs, D embedding width, F feature width.
 import json
 import logging
 import os
-import pickle
 from collections.abc import Callable
 from contextlib import contextmanager
 from importlib import resources
@@ -18,14 +17,15 @@ from typing import TYPE_CHECKING
 
 import open_clip
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tpccma.pretrained import OPENAI_SETTINGS, check_activation, find_weights, is_openai_archive
+from tpccma.files import whole_file
+from tpccma.pretrained import check_activation, find_weights
 from tpccma.profiles import HeadsModel, OpenClipModel, Profile
 from tpccma.tokenizer import WordTokenizer
 from tpccma.towers import Heads, ShortTextCLIP
+from tpccma.weight_files import check_exists, read_metadata, read_weights
 
 if TYPE_CHECKING:
     from tpccma.data.pictures import Pictures
@@ -101,9 +101,8 @@ class Encoder:
                 {"words": self.tokenizer.words, "context_length": self.tokenizer.context_length}
             )
         weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
-        partial = Path(path).with_suffix(".partial")
-        save_file(weights, partial, metadata)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            save_file(weights, partial, metadata)
 
 
 @contextmanager
@@ -208,7 +207,7 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
             f"{path} was made by {made_by}, but profile {profile.name!r} asks for {profile.model.model_dump_json()}"
         )
     if not made_by and profile.model.kind == "open_clip":
-        _check_exists(path)
+        check_exists(path)
         check_activation(profile.model, path)
     encoder = build_model(profile)
     if "tokenizer" in metadata:
@@ -222,52 +221,6 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
 
 def _shape(architecture: dict) -> dict:
     return {key: value for key, value in architecture.items() if key not in ("pretrained", "quick_gelu")}
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """Read the metadata of a safetensors file; empty for any other file."""
-    if Path(path).suffix != ".safetensors":
-        return {}
-    _check_exists(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from None
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read a checkpoint's tensors without running any code it may carry.
-
-    Args:
-        path: a safetensors file, OpenAI's own TorchScript archive, or a pickle of plain tensors.
-
-    Returns:
-        The tensors by name.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is a pickle that carries code.
-    """
-    _check_exists(path)
-    if Path(path).suffix == ".safetensors":
-        return load_file(path)
-    if is_openai_archive(path):
-        weights = torch.jit.load(path, map_location="cpu").state_dict()
-        return {name: value for name, value in weights.items() if name not in OPENAI_SETTINGS}
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} is a pickle that carries code and is not loaded; have its owner save it with safetensors "
-            f"({str(error).splitlines()[0]})"
-        ) from None
-    return weights.get("state_dict", weights)
-
-
-def _check_exists(path: str | Path) -> None:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
 
 
 def weights_path(profile: Profile) -> Path:

@@ -5,7 +5,6 @@
 
 import json
 import math
-import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -16,6 +15,7 @@ import torch
 
 from tpccma.data import Corpus, load_corpus
 from tpccma.evaluate import evaluate
+from tpccma.files import write_whole
 from tpccma.methods import METHODS
 from tpccma.profiles import Profile
 from tpccma.train import Run
@@ -60,7 +60,11 @@ def record_run(run: Run, corpus: Corpus | None = None, results_dir: str | Path =
 
     Returns:
         The record, see `make_record`; ``data`` in it says what was read, left out and chosen, where that is not fixed.
+
+    Raises:
+        ValueError: see `check_free`.
     """
+    check_free(run.profile, (run.method, run.alpha, run.seed), run.content, results_dir)
     own = run.folder / "record.json"
     settings = run.profile.model_dump(mode="json")["evaluation"]
     if own.is_file() and _read(own).get("evaluation") == settings:
@@ -71,8 +75,7 @@ def record_run(run: Run, corpus: Corpus | None = None, results_dir: str | Path =
         record = make_record(run, evaluate(run, corpus) | {"logit_scale": scale}) | {"evaluation": settings}
         if read := corpus.report | _streamed(run):
             record["data"] = read
-        own.parent.mkdir(parents=True, exist_ok=True)
-        _write(own, json.dumps(record, indent=1) + "\n")
+        write_whole(own, json.dumps(record, indent=1) + "\n")
     save_record(record, results_dir)
     return record
 
@@ -85,8 +88,9 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
         metrics: what `tpccma.evaluate` returned.
 
     Returns:
-        A dictionary that JSON can hold: the keys of the run, its fingerprint, how it was trained (None if it was not),
-        versions, git revision, hardware, wall seconds and samples a second of its training, and the metrics.
+        A dictionary that JSON can hold: the keys of the run, its fingerprint, the content of its data where they lie in
+        files, how it was trained (None if it was not), versions, git revision, hardware, wall seconds and samples a
+        second of its training, and the metrics.
 
     Raises:
         ValueError: if a metric is not finite; the message names it.
@@ -100,6 +104,7 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
         "alpha": run.alpha,
         "seed": run.seed,
         "fingerprint": run.fingerprint,
+        **({"content": run.content} if run.content else {}),
         "training": _training(run),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "git_revision": REVISION,
@@ -161,8 +166,30 @@ def check_base(profile: Profile, results_dir: str | Path = "results") -> pd.Data
     return table
 
 
+def check_free(
+    profile: Profile, key: tuple[str, float, int], content: str, results_dir: str | Path = "results"
+) -> None:
+    """See to it that a record does not take the place of one that was made from other data.
+
+    Args:
+        profile: of the run.
+        key: its method, alpha and seed.
+        content: names its data, see `tpccma.data.content`.
+        results_dir: where the records lie.
+
+    Raises:
+        ValueError: if the record that is there has other data; the message says how to keep both.
+    """
+    path = record_path(profile.name, *key, results_dir)
+    if path.is_file() and (found := _read(path).get("content", "")) != content:
+        raise ValueError(
+            f"{path} was recorded on other data (content {found or 'not stated'}, now {content or 'not stated'}); to "
+            "keep both, give the profile a name of its own (name: in its file) or say another --results-dir"
+        )
+
+
 def save_record(record: dict, results_dir: str | Path = "results") -> Path:
-    """Write a record to ``<results_dir>/<profile>/<method>-a<alpha>-s<seed>.json`` and rebuild the CSV.
+    """Write a record to ``<results_dir>/<profile>/<method>-a<alpha>-s<seed>.json`` and complete the CSV.
 
     A record that is there already and has the same fingerprint and evaluation is left alone: the run repeats it.
 
@@ -176,9 +203,8 @@ def save_record(record: dict, results_dir: str | Path = "results") -> Path:
     path = record_path(record["profile"], record["method"], record["alpha"], record["seed"], results_dir)
     same = ("fingerprint", "evaluation")
     if not path.is_file() or any(_read(path).get(key) != record.get(key) for key in same):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, json.dumps(record, indent=1) + "\n")
-        build_csv(results_dir)
+        write_whole(path, json.dumps(record, indent=1) + "\n")
+    build_csv(results_dir)
     return path
 
 
@@ -198,20 +224,23 @@ def load_records(results_dir: str | Path = "results") -> list[dict]:
 
 
 def build_csv(results_dir: str | Path = "results") -> Path:
-    """Build ``results.csv``, one row a run: the columns of `SCHEMA`, then every other metric by name."""
+    """Build ``results.csv`` where it is not what the records say: `SCHEMA`, then every other metric by name."""
     rows = [
         {**{key: record[key] for key in (*KEYS, "wall_seconds")}, **record["metrics"]}
         for record in load_records(results_dir)
     ]
     table = pd.DataFrame(rows)
     table = table.reindex(columns=[*SCHEMA, *sorted(set(table.columns) - set(SCHEMA))])
-    path = Path(results_dir) / "results.csv"
-    _write(path, table.to_csv(index=False))
+    path, text = Path(results_dir) / "results.csv", table.to_csv(index=False)
+    if not path.is_file() or path.read_text() != text:
+        write_whole(path, text)
     return path
 
 
 def load_results(results_dir: str | Path = "results", profile: str | None = None) -> pd.DataFrame:
     """Read the CSV, all of it or one profile's rows.
+
+    Where records lie beside it, it is built anew if it is not what they say: a row was lost, or a number edited.
 
     Args:
         results_dir: where ``results.csv`` lies.
@@ -225,6 +254,8 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
         ValueError: if the profile has no row.
     """
     path = Path(results_dir) / "results.csv"
+    if any(Path(results_dir).glob("*/*.json")):
+        build_csv(results_dir)
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: run `python -m tpccma.results` where the folder of records is")
     table = pd.read_csv(path)
@@ -245,12 +276,6 @@ def _read(path: Path) -> dict:
     if missing:
         raise ValueError(f"{path} is not a record: it lacks {', '.join(missing)}; remove it and run again")
     return record
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(f"{path.suffix}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _git_revision() -> str | None:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from tpccma.batches import CaptionedPairs, EpochSampler, as_it_is
 from tpccma.curriculum import GradientReading, ThreePhaseCurriculum
 from tpccma.data import Corpus
+from tpccma.files import sync_folder, write_whole
 from tpccma.loss import CMALoss
 from tpccma.methods import METHODS, Method
 from tpccma.models import Encoder
@@ -187,7 +188,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             read = dict(zip(self.pairs.tally(), total.tolist(), strict=True))
             known = {"pairs": self.stream.pairs, "missing_shards": self.stream.missing_shards}
-            (self.folder / "data.json").write_text(json.dumps(known | read, indent=1) + "\n")
+            write_whole(self.folder / "data.json", json.dumps(known | read, indent=1) + "\n")
 
     def _take_step(self, images: Tensor, tokens: Tensor) -> dict:
         began = time.perf_counter()
@@ -303,12 +304,16 @@ class Trainer:
                 file.write(",".join(str(row.get(column, "")) for column in columns) + "\n")
 
     def _save(self) -> None:
+        """Write a checkpoint and the log up to it, in whole or not at all."""
         partial, whole = self.folder / "checkpoint.partial", self.folder / "checkpoint"
         self.accelerator.save_state(str(partial))
         self.accelerator.wait_for_everyone()  # every process has written its random state
         if self.accelerator.is_main_process:
             (partial / "step.json").write_text(json.dumps({"step": self.step}))
-            old = self.folder / "checkpoint.old"  # moved aside, then removed: a kill leaves no half of a checkpoint
+            if (self.folder / "steps.csv").is_file():
+                shutil.copyfile(self.folder / "steps.csv", partial / "steps.csv")
+            sync_folder(partial)
+            old = self.folder / "checkpoint.old"  # moved aside, then removed: a kill leaves one that is whole
             shutil.rmtree(old, ignore_errors=True)
             if whole.is_dir():
                 whole.rename(old)
@@ -317,10 +322,16 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
+        """Go on from the last checkpoint, the log from what it was then; without one, start anew."""
         checkpoint, log = self.folder / "checkpoint", self.folder / "steps.csv"
+        if self.accelerator.is_main_process:
+            if not checkpoint.is_dir() and (self.folder / "checkpoint.old").is_dir():
+                (self.folder / "checkpoint.old").rename(checkpoint)
+            if (checkpoint / "steps.csv").is_file():
+                write_whole(log, (checkpoint / "steps.csv").read_text())
+            else:
+                log.unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
         if checkpoint.is_dir():
             self.accelerator.load_state(str(checkpoint))
             self.step = json.loads((checkpoint / "step.json").read_text())["step"]
-        if self.accelerator.is_main_process and log.is_file():
-            kept = log.read_text().splitlines()[: self.step + 1]
-            log.write_text("\n".join(kept) + "\n" if self.step else "")
