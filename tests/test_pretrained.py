@@ -12,10 +12,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 import tpccma.pretrained
+import tpccma.weight_files
 from tpccma import load_profile
-from tpccma.models import load_encoder, read_weights, weights_path
-from tpccma.pretrained import check_activation, find_weights, is_openai_archive, other_activation
+from tpccma.models import load_encoder, weights_path
+from tpccma.pretrained import check_activation, find_weights, other_activation
 from tpccma.profiles import OpenClipModel, Profile
+from tpccma.weight_files import checksum, is_openai_archive, read_weights
 
 CONFIG = {
     "embed_dim": 8,
@@ -159,10 +161,11 @@ class Settings(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
-def test_openais_archive_needs_quickgelu_and_is_read(tmp_path: Path):
+def test_openais_archive_needs_quickgelu_and_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, pickle = tmp_path / "ViT-B-32.pt", tmp_path / "plain.pt"
     torch.jit.trace(Settings(), torch.ones(3)).save(path)
     torch.save({"weight": torch.ones(1)}, pickle)
+    monkeypatch.setattr(tpccma.weight_files, "OPENAI_CHECKSUMS", {checksum(path)})
     assert (is_openai_archive(path), is_openai_archive(pickle)) == (True, False)
     with pytest.raises(ValueError, match="was trained with QuickGELU"):
         check_activation(model(PLAIN, path), path)

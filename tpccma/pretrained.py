@@ -5,10 +5,8 @@ they fit, give no warning and lose accuracy. open_clip has two names for such mo
 ``ViT-B-32-quickgelu``; whoever names the wrong one is told here.
 """
 
-import hashlib
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import open_clip
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
@@ -16,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from tpccma.profiles import OpenClipModel
+from tpccma.weight_files import checksum, is_openai_archive
 
 SUFFIX = "-quickgelu"
-OPENAI_SETTINGS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
 
 
 def find_weights(architecture: OpenClipModel) -> Path:
@@ -79,7 +77,8 @@ def check_activation(architecture: OpenClipModel, path: str | Path) -> None:
         path: the checkpoint.
 
     Raises:
-        ValueError: if it needs the other activation; or if that is not known and open_clip has the model with both.
+        ValueError: if it needs the other activation; or if that is not known and open_clip has the model with both; or
+            if it is a TorchScript archive and not OpenAI's.
     """
     needed = _known_need(Path(path))
     if needed is None:
@@ -112,23 +111,12 @@ def _check(architecture: OpenClipModel, needed: bool, weights: str) -> None:
 def _known_need(path: Path) -> bool | None:
     if is_openai_archive(path):
         return True
-    digest = _sha256(path)
-    for name, tag in open_clip.list_pretrained():
-        config = get_pretrained_cfg(name, tag)
-        *_, folder, file = ("", "", *config.get("url", "").split("/"))
-        if folder == digest or Path(file).stem.endswith(f"-{digest[:8]}"):
-            return config.get("quick_gelu", False)
-    return None
+    digest = checksum(path)
+    offered = (get_pretrained_cfg(name, tag) for name, tag in open_clip.list_pretrained())
+    return next((config.get("quick_gelu", False) for config in offered if _is_of(config, digest)), None)
 
 
-def is_openai_archive(path: str | Path) -> bool:
-    """Say whether a file is a TorchScript archive, the form in which OpenAI publishes its weights."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(member.split("/")[1:2] == ["constants.pkl"] for member in archive.namelist())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _is_of(config: dict, digest: str) -> bool:
+    """Say whether open_clip offers a file of this checksum: some addresses hold it, as a folder or after the name."""
+    url = PurePosixPath(config.get("url", ""))
+    return url.parent.name == digest or url.stem.endswith(f"-{digest[:8]}")

@@ -1,0 +1,155 @@
+"""Files of weights, read without running code that they may carry.
+
+Three forms are read: safetensors, pickles of plain tensors, and the TorchScript archives in which OpenAI published its
+weights. Loading TorchScript runs what is in it, so that form is read of nobody but OpenAI, and known by its checksums.
+"""
+
+import hashlib
+import os
+import re
+import zipfile
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+import open_clip
+import torch
+from open_clip.pretrained import get_pretrained_url
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+OPENAI_SETTINGS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
+# The SHA-256 of each of them; OpenAI published it as the last folder of the file's address.
+OPENAI_CHECKSUMS = frozenset(
+    PurePosixPath(get_pretrained_url(name, "openai")).parent.name
+    for name in open_clip.list_pretrained_models_by_tag("openai")
+)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file; empty for any other file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is called safetensors and is none.
+    """
+    if Path(path).suffix != ".safetensors":
+        return {}
+    check_exists(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise _not_safetensors(path, error) from None
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a checkpoint's tensors without running any code it may carry.
+
+    Args:
+        path: a safetensors file, OpenAI's own TorchScript archive, or a pickle of plain tensors.
+
+    Returns:
+        The tensors by name.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file carries code, is damaged, or holds anything else; the message names it and what to do.
+    """
+    check_exists(path)
+    if Path(path).suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise _not_safetensors(path, error) from None
+    if is_openai_archive(path):
+        weights = torch.jit.load(path, map_location="cpu").state_dict()
+        return {name: value for name, value in weights.items() if name not in OPENAI_SETTINGS}
+    return _named_tensors(path, _unpickle(path))
+
+
+def is_openai_archive(path: str | Path) -> bool:
+    """Say whether a file is one of the TorchScript archives that OpenAI published, by its checksum.
+
+    Raises:
+        ValueError: if it is any other TorchScript archive. Nothing in it has been unpickled.
+    """
+    if not _is_torchscript(path):
+        return False
+    if checksum(path) in OPENAI_CHECKSUMS:
+        return True
+    raise ValueError(
+        f"{path} is a TorchScript archive, which may run code when it is loaded, and by its checksum none of those "
+        "that OpenAI published; it is not loaded; have its owner save it with safetensors, or get OpenAI's own file "
+        "(the profile's model.pretrained: openai fetches it)"
+    )
+
+
+def checksum(path: str | Path) -> str:
+    """Compute the SHA-256 of a file, once for as long as it is not written to."""
+    path, state = Path(path).resolve(), os.stat(path)
+    return _sha256(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, *state: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_exists(path: str | Path) -> None:
+    """See to it that there is a checkpoint.
+
+    Raises:
+        FileNotFoundError: naming it otherwise.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+
+
+def _is_torchscript(path: str | Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(PurePosixPath(member).name == "constants.pkl" for member in archive.namelist())
+    except Exception:  # of no archive, or a damaged one: that is for torch.load to say, which never loads TorchScript
+        return False
+
+
+def _unpickle(path: str | Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # of a damaged file, whatever its bytes lead to
+        raise ValueError(f"{path} {_complaint(error)}") from None
+
+
+def _complaint(error: Exception) -> str:
+    if code := re.search(r"GLOBAL (\S+)", str(error)):
+        return (
+            "is a pickle that carries code and is not loaded; have its owner save it with safetensors "
+            f"(it asks for {code[1]})"
+        )
+    # torch's words without those before, on how it reads, and after, on how to load the file all the same
+    reason = str(error).split("WeightsUnpickler error:")[-1].strip().split("\n")[0].split(". ")[0]
+    return (
+        "cannot be read as a pickle of plain tensors and is not loaded; get it again if it is damaged, or have its "
+        f"owner save it with safetensors, in a file named so ({type(error).__name__}: {reason or 'no more is said'})"
+    )
+
+
+def _named_tensors(path: str | Path, content: object) -> dict[str, Tensor]:
+    weights = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(weights, dict):
+        raise ValueError(f"{path} holds a {type(weights).__name__}, where tensors by name belong; save a state_dict")
+    for name, value in weights.items():
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
+            raise ValueError(
+                f"{path} holds {name!r} of type {type(value).__name__} among its weights, where tensors by name "
+                "belong; save a state_dict"
+            )
+    return weights
+
+
+def _not_safetensors(path: str | Path, error: SafetensorError) -> ValueError:
+    return ValueError(f"{path} is not a safetensors file: {error}; get it again, or save it with safetensors")
