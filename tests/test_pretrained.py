@@ -8,15 +8,18 @@ import open_clip
 import open_clip.pretrained
 import pytest
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
 import tpccma.pretrained
 import tpccma.weight_files
 from tpccma import load_profile
-from tpccma.models import load_encoder, weights_path
-from tpccma.pretrained import check_activation, find_weights, other_activation
+from tpccma.models import build_model, load_encoder, weights_path
+from tpccma.pretrained import check_activation, find_weights, image_transform, other_activation
 from tpccma.profiles import OpenClipModel, Profile
+from tpccma.train import fingerprint
 from tpccma.weight_files import checksum, is_openai_archive, read_weights
 
 CONFIG = {
@@ -172,3 +175,200 @@ def test_openais_archive_needs_quickgelu_and_is_read(tmp_path: Path, monkeypatch
     check_activation(model(QUICK, path), path)
     found = read_weights(path)
     assert list(found) == ["weight"] and found["weight"].tolist() == [0, 1, 2]
+
+
+# ---- how pictures are prepared
+
+SQUASH = {"resize_mode": "squash"}
+GREY = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+NOWHERE = "/nowhere/open_clip_model.safetensors"
+
+
+def offer_tags(monkeypatch: pytest.MonkeyPatch, **tags: dict):
+    """Let open_clip offer weights of the small model by several tags, of which some prepare pictures otherwise."""
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, PLAIN, {tag: {"url": "", **tags[tag]} for tag in tags})
+
+
+def expected(size: int = 8, **settings) -> str:
+    return str(image_transform_v2(PreprocessCfg(size=size, **settings), is_train=False))
+
+
+def prepared(pretrained: str | Path | None, name: str = PLAIN, **preprocess) -> str:
+    architecture = OpenClipModel(kind="open_clip", name=name, pretrained=pretrained and str(pretrained))
+    return str(image_transform(OpenClipModel(**{**architecture.model_dump(), "preprocess": preprocess or None})))
+
+
+def made_from(path: Path, architecture: OpenClipModel) -> Path:
+    """Write a checkpoint as this package does, but for its weights."""
+    save_file({"weight": torch.zeros(1)}, path, {"architecture": architecture.model_dump_json()})
+    return path
+
+
+def test_every_tag_of_open_clip_is_prepared_as_open_clip_does_and_no_file_as_anothers():
+    refused = set()
+    for name in open_clip.list_models():
+        size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
+        theirs = {}
+        for tag in open_clip.list_pretrained_tags_by_model(name):
+            config = open_clip.pretrained.get_pretrained_cfg(name, tag)
+            settings = {key: value for key, value in config.items() if key in vars(PreprocessCfg())}
+            theirs[tag] = expected(**{"size": size, **settings})
+            assert prepared(tag, name) == theirs[tag], (name, tag)
+        if len(set(theirs.values())) < 2:
+            assert {prepared(NOWHERE, name)} == (set(theirs.values()) or {expected(size)}), name
+            continue
+        refused.add(name)
+        with pytest.raises(ValueError, match=f"{NOWHERE}: .*tags of model '{name}' differ") as caught:
+            prepared(NOWHERE, name)
+        assert all(tag in str(caught.value) for tag in theirs)
+    assert "ViT-L-14" in refused  # so that both kinds have been seen
+
+
+def test_tags_of_a_quickgelu_model_are_among_its_twins():
+    for name in open_clip.list_models():
+        if name.endswith("-quickgelu") and other_activation(name) in open_clip.list_models():
+            twins = open_clip.list_pretrained_tags_by_model(other_activation(name))
+            for tag in open_clip.list_pretrained_tags_by_model(name):
+                assert tag in twins and open_clip.pretrained.get_pretrained_cfg(name, tag)["quick_gelu"]
+
+
+def test_resize_modes_show_in_the_pixels():
+    # 16 wide, 8 high, the outer quarters white: squashed they are the outer 2 of 8 columns, cropped they are lost
+    image = Image.new("RGB", (16, 8), "white")
+    image.paste("black", (4, 0, 12, 8))
+    for mode, white in (("squash", 4), ("shortest", 0)):
+        said = {"mean": (0, 0, 0), "std": (1, 1, 1), "interpolation": "bilinear", "resize_mode": mode}
+        found = image_transform(OpenClipModel(kind="open_clip", name=PLAIN, pretrained=None, preprocess=said))(image)
+        assert found.shape == (3, 8, 8)
+        assert (found > 0.5).sum((1, 2)).tolist() == [8 * white] * 3
+
+
+def test_tag_without_settings_has_open_clips_defaults(monkeypatch: pytest.MonkeyPatch):
+    offer_tags(monkeypatch, bare={"mean": None}, grey=GREY)
+    assert prepared("bare") == expected()
+    assert prepared("grey") == expected(**GREY)
+
+
+def test_model_without_tags_or_weights_has_open_clips_defaults():
+    assert prepared(NOWHERE) == prepared(None) == expected()
+    assert prepared(None, "ViT-B-16-SigLIP") == expected(224)
+
+
+def test_files_of_tags_that_agree_are_prepared_alike(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
+    offer_tags(monkeypatch, one={**GREY, **SQUASH}, other={"std": [0.5, 0.5, 0.5], "mean": [0.5, 0.5, 0.5], **SQUASH})
+    assert prepared(checkpoint) == prepared(NOWHERE) == expected(**GREY, **SQUASH)
+
+
+def test_file_of_tags_that_differ_is_refused(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
+    offer_tags(monkeypatch, one=SQUASH, other={"interpolation": "bilinear"}, third=SQUASH)
+    message = (
+        f"{checkpoint}: .* model '{PLAIN}' differ; interpolation is bicubic with one, third, or bilinear with other; "
+        r"resize_mode is squash with one, third, or shortest with other\. Say model\.preprocess\.interpolation and "
+        r"model\.preprocess\.resize_mode in the profile, or name the tag"
+    )
+    with pytest.raises(ValueError, match=message):
+        prepared(checkpoint)
+
+
+def test_profile_decides_setting_by_setting(monkeypatch: pytest.MonkeyPatch, checkpoint: Path):
+    offer_tags(monkeypatch, one={**SQUASH, **GREY}, other=GREY)
+    assert prepared(checkpoint, resize_mode="longest") == expected(**GREY, resize_mode="longest")
+    assert prepared("one", interpolation="bilinear") == expected(**GREY, **SQUASH, interpolation="bilinear")
+    assert prepared(None, mean=(0.1, 0.2, 0.3)) == expected(mean=(0.1, 0.2, 0.3))
+    with pytest.raises(ValueError, match=r"Say model\.preprocess\.resize_mode in"):
+        prepared(checkpoint, mean=(0.1, 0.2, 0.3))
+
+
+@pytest.mark.parametrize("url", ["https://x/{whole}/weights.pt", "https://x/v0.2-weights/weights-{short}.pt"])
+def test_checksum_decides_where_tags_differ(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, url: str):
+    digest = checksum(checkpoint)
+    offer_tags(monkeypatch, one=GREY, mine={**SQUASH, "url": url.format(whole=digest, short=digest[:8])}, third={})
+    assert prepared(checkpoint) == expected(**SQUASH)
+    assert prepared(checkpoint, mean=(0.1, 0.2, 0.3)) == expected(**SQUASH, mean=(0.1, 0.2, 0.3))
+
+
+def test_file_that_has_a_tags_name_is_a_file(monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path):
+    # as find_weights has it
+    offer_tags(monkeypatch, one=SQUASH, other=GREY)
+    monkeypatch.chdir(tmp_path)
+    checkpoint.rename("one")
+    with pytest.raises(ValueError, match="differ"):
+        prepared("one")
+
+
+def test_checkpoint_is_prepared_as_what_it_was_made_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    offer_tags(monkeypatch, one=SQUASH, other=GREY)
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    build_model(load_profile("demo", model__name=PLAIN, model__pretrained="other")).save(first)
+    assert prepared(first) == expected(**GREY)
+    said = OpenClipModel(kind="open_clip", name=PLAIN, pretrained=str(first), preprocess={"interpolation": "bilinear"})
+    made_from(second, said)
+    assert prepared(second) == expected(**GREY, interpolation="bilinear")
+    assert prepared(second, interpolation="bicubic", **SQUASH) == expected(**GREY, **SQUASH)
+    assert prepared(made_from(first, model(PLAIN, "x").model_copy(update={"pretrained": None}))) == expected()
+
+
+def test_checkpoint_whose_origin_is_gone_names_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    path = made_from(tmp_path / "mine.safetensors", model(PLAIN, NOWHERE))
+    assert prepared(path) == expected()
+    offer_tags(monkeypatch, one=SQUASH, other={})
+    with pytest.raises(ValueError, match=f"{path}, made from {NOWHERE}: .*resize_mode is squash with one"):
+        prepared(path)
+
+
+def test_checkpoint_that_lies_where_its_origin_lay_is_prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    path = tmp_path / "mine.safetensors"
+    made_from(path, model(PLAIN, path))  # a circle
+    offer_tags(monkeypatch, one=SQUASH, other=SQUASH)
+    assert prepared(path) == expected(**SQUASH)
+
+
+@pytest.mark.parametrize("architecture", ["ViT-B-32", '["ViT-B-32"]', '{"kind": "heads"}', "null"])
+def test_others_metadata_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, architecture: str):
+    path = tmp_path / "theirs.safetensors"
+    save_file({"weight": torch.zeros(1)}, path, {"architecture": architecture})
+    offer_tags(monkeypatch, one=SQUASH)
+    assert prepared(path) == expected(**SQUASH)
+
+
+def test_checkpoint_of_a_later_version_is_named(tmp_path: Path):
+    path = tmp_path / "later.safetensors"
+    values = {**model(PLAIN, "x").model_dump(), "colours": 4}
+    save_file({"weight": torch.zeros(1)}, path, {"architecture": json.dumps(values)})
+    with pytest.raises(ValueError, match=rf"(?s){path} was made from .*colours.* does not know"):
+        prepared(path)
+
+
+def test_preprocessing_makes_no_other_architecture(tmp_path: Path):
+    path, plain = tmp_path / "mine.safetensors", load_profile("demo")
+    squashed = load_profile("demo", model__preprocess=SQUASH)
+    build_model(squashed).save(path)
+    assert load_encoder(plain, path).architecture == plain.model
+    assert (
+        load_encoder(squashed, weights_path(plain)).architecture == squashed.model
+    )  # saved before there was such a part
+
+
+def test_preprocessing_counts_in_the_fingerprint():
+    marks = {
+        fingerprint(load_profile("demo", model__preprocess=said), "tpc-cma", 0.5, 0)
+        for said in (None, SQUASH, {"mean": (0.5, 0.5, 0.5)})
+    }
+    assert len(marks) == 3 and fingerprint(load_profile("demo"), "tpc-cma", 0.5, 0) in marks
+
+
+@pytest.mark.parametrize(
+    "said, named",
+    [
+        ({"mean": [0.5, 0.5]}, "mean"),
+        ({"mean": [0.5, 0.5, 128]}, r"mean\.2: .* got 128"),
+        ({"std": [0.5, 0.0, 0.5]}, r"std\.1: .* got 0\.0"),
+        ({"std": [0.5, 0.5, float("inf")]}, r"std\.2: .* got inf"),
+        ({"interpolation": "random"}, "interpolation: .* got 'random'"),
+        ({"resize_mode": "crop"}, "resize_mode: .* got 'crop'"),
+        ({"size": 224}, "size: Extra inputs"),
+    ],
+)
+def test_bad_preprocessing_is_named(said: dict, named: str):
+    with pytest.raises(ValueError, match=rf"model\.open_clip\.preprocess\.{named}"):
+        load_profile("demo", model__preprocess=said)

@@ -220,7 +220,7 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
 
 
 def _shape(architecture: dict) -> dict:
-    return {key: value for key, value in architecture.items() if key not in ("pretrained", "quick_gelu")}
+    return {key: value for key, value in architecture.items() if key not in ("pretrained", "quick_gelu", "preprocess")}
 
 
 def weights_path(profile: Profile) -> Path:

@@ -17,6 +17,7 @@ from tpccma.methods import find_method
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -89,6 +90,15 @@ class PaperData(_Part):
     workers: Annotated[int, Field(ge=0)] = 0  # processes that read ahead, for each training process
 
 
+class Preprocessing(_Part):
+    """How pictures are prepared for a model, in open_clip's words; what is left out follows from the weights."""
+
+    mean: tuple[Share, Share, Share] | None = None  # of red, green and blue, where white is 1
+    std: tuple[Deviation, Deviation, Deviation] | None = None
+    interpolation: Literal["bicubic", "bilinear"] | None = None
+    resize_mode: Literal["shortest", "longest", "squash"] | None = None
+
+
 class OpenClipModel(_Part):
     """A two-tower model that open_clip knows by name, and the weights to start from; without any, a base is trained."""
 
@@ -96,6 +106,7 @@ class OpenClipModel(_Part):
     name: str
     pretrained: str | None
     quick_gelu: bool | None = None  # of weights in a file that does not say whether they were trained with QuickGELU
+    preprocess: Preprocessing | None = None  # of weights in a file of which it is not known, or known to be another
 
 
 class HeadsModel(_Part):
