@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
+from tpccma.data import shards as shards_module
 from tpccma.data.shards import COUNTED, PairStream, find_shards
 
 NONE = dict.fromkeys(COUNTED, 0)
@@ -33,9 +34,9 @@ def pair(number: int) -> dict[str, bytes]:
     return {"jpg": picture(number), "txt": f"picture {number}".encode(), "json": b"{}"}
 
 
-def write_shard(path: Path, samples: dict[str, dict[str, bytes]], stats: bool = True) -> Path:
+def write_shard(path: Path, samples: dict[str, dict[str, bytes]], stats: bool = True, mode: str = "w") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
+    with tarfile.open(path, mode) as tar:
         for key, parts in samples.items():
             for name, content in parts.items():
                 entry = tarfile.TarInfo(f"{key}.{name}")
@@ -185,6 +186,40 @@ def test_truncated_shard_is_counted_and_the_others_read(
     assert pairs.tally() == {**NONE, "used": left + 18, "broken_shard": 1}
     assert "00000.tar is damaged" in caplog.text
     with pytest.raises(ValueError, match=r"00000\.tar is damaged .*; fetch it again"):
+        numbers(stream(folder, skip_bad=False), 4)
+
+
+def test_file_of_a_shard_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A compressed shard of some kilobytes can hold a file that would fill the memory."""
+    samples = {"000": pair(0), "001": {"jpg": bytes(10**6), "txt": b"picture 1"}, "002": pair(2)}
+    path = write_shard(tmp_path / "00000.tar", samples, mode="w:gz")
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(shards_module, "MAX_BYTES", 1_000)
+    with path.open("rb") as stream:
+        assert max(len(file["data"]) for file in shards_module._files(stream, path)) == 1_000
+    pairs = PairStream([path], to_tensor, tokenizer)
+    assert sorted(numbers(pairs, 1, batch_size=2)) == [0, 2]
+    assert pairs.tally() == {**NONE, "used": 2, "unreadable_image": 1}
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten", "of a size that it does not have"])
+def test_shard_that_cannot_be_unpacked_is_counted(folder: Path, damage: str):
+    path, samples = folder / "00000.tar", {f"{n:03d}": pair(n) for n in range(6)}
+    content = bytearray(write_shard(path, samples, mode="w:gz").read_bytes())
+    half = len(content) // 2
+    if damage == "cut":
+        content = content[:half]
+    elif damage == "overwritten":
+        content[half : half + 100] = bytes(100)
+    else:
+        entry = tarfile.TarInfo("000.jpg")
+        entry.size = 10**12
+        content = entry.tobuf() + picture(0)
+    path.write_bytes(content)
+    pairs = stream(folder, buffer=1)
+    found = numbers(pairs, 4)
+    assert set(range(6, 24)) <= set(found) and pairs.tally()["broken_shard"] >= 1
+    with pytest.raises(ValueError, match=r"00000\.tar.+ let it be skipped \(skip_bad\)"):
         numbers(stream(folder, skip_bad=False), 4)
 
 

@@ -13,13 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL.Image import Resampling
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torchvision.transforms.functional import pil_to_tensor
 from tqdm import tqdm
+
+from tpccma.data.pictures import open_picture
 
 IMAGE_WIDTH, TEXT_WIDTH = 1280, 384
 IMAGE_SIZE = 224  # pixels a side, what EfficientNet-Lite0 was trained on
@@ -181,12 +183,12 @@ def read_pixels(path: Path) -> Tensor:
 
     Returns:
         (3, 224, 224) float32 in [-0.99, 1].
+
+    Raises:
+        FileNotFoundError, DamagedPicture: as `tpccma.data.pictures.open_picture` does.
     """
-    with Image.open(path) as image:
-        image = image.convert("RGB")
-        if image.size != (IMAGE_SIZE, IMAGE_SIZE):
-            image = image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
-        return (pil_to_tensor(image).float() - PIXEL_MEAN) / PIXEL_SCALE
+    image = open_picture(path).resize((IMAGE_SIZE, IMAGE_SIZE), Resampling.BICUBIC)
+    return (pil_to_tensor(image).float() - PIXEL_MEAN) / PIXEL_SCALE
 
 
 def image_features(

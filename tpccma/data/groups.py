@@ -3,7 +3,6 @@
 Legend: N items, a picture with its captions each.
 """
 
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,21 +16,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tpccma.data.frozen import FeatureCache, content_key
+from tpccma.data.pictures import DamagedPicture, open_picture
 
 HASH_SIDE = 16  # the usual 8 is too coarse: hashes of unrelated shirts coincide, and 121 products end in one group
 HASH_BITS = 4  # differing bits of 256; up to here it is the same shot or its recoloured twin, from 9 on groups chain
 
 
-def _difference_hash(content: bytes) -> Tensor:
-    """Describe a picture by where its brightness rises from left to right (dHash): 16 x 16 bits as (32,) uint8."""
-    with Image.open(io.BytesIO(content)) as image:
-        small = image.convert("RGB").convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.LANCZOS)
-    grey = np.asarray(small)
+def _difference_hash(picture: Image.Image) -> Tensor:
+    """Describe an RGB picture by where its brightness rises from left to right (dHash): 16 x 16 bits, (32,) uint8."""
+    grey = np.asarray(picture.convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.LANCZOS))
     return torch.from_numpy(np.packbits(grey[:, 1:] > grey[:, :-1]))
 
 
 def hash_images(
-    paths: Sequence[Path], cache_dir: Path | str | None, progress: bool
+    paths: Sequence[Path], cache_dir: Path | str | None, progress: bool, upright: bool = False
 ) -> tuple[list[int], Tensor, tuple[str, ...]]:
     """Open every picture and hash it.
 
@@ -39,21 +37,25 @@ def hash_images(
         paths: pictures.
         cache_dir: folder in which hashes are kept; None keeps nothing.
         progress: show a bar on stderr.
+        upright: hash pictures as their EXIF orientation turns them, as they are read; such hashes have a file of their
+            own in `cache_dir`, since hashes are found by content alone.
 
     Returns:
         Positions of the N readable pictures, their (N, 32) uint8 hashes, and the names of damaged files.
     """
-    cache = FeatureCache(cache_dir and Path(cache_dir) / "dhash-256.safetensors", HASH_SIDE**2 // 8, torch.uint8)
+    file = "dhash-256-upright.safetensors" if upright else "dhash-256.safetensors"
+    cache = FeatureCache(cache_dir and Path(cache_dir) / file, HASH_SIDE**2 // 8, torch.uint8)
     readable, keys, unreadable = [], [], []
     for i, path in enumerate(tqdm(paths, desc="hashing", disable=not progress, delay=2)):
         try:
             content = path.read_bytes()
             key = content_key(content)
-            if key not in cache:
-                cache.add([key], _difference_hash(content)[None])
-        except OSError:
+            new = None if key in cache else open_picture(content, path, upright)
+        except (OSError, DamagedPicture):
             unreadable.append(path.name)
             continue
+        if new is not None:
+            cache.add([key], _difference_hash(new)[None])
         readable.append(i)
         keys.append(key)
     cache.save()

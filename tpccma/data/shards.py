@@ -10,24 +10,29 @@ A shard is a tar file of ``<key>.jpg``, ``<key>.txt`` and ``<key>.json``; beside
 Legend: B pairs in the batch of one process, (3, H, W) pixels and L tokens as the model takes them.
 """
 
-import io
 import json
 import logging
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from random import Random
+from typing import BinaryIO
 
 import torch
 from braceexpand import braceexpand
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from webdataset.tariterators import group_by_keys, tar_file_expander
+from webdataset.tariterators import group_by_keys
+
+from tpccma.data.pictures import MAX_PIXELS, DamagedPicture, open_picture, reason_of
 
 IMAGE_NAMES = ("jpg", "jpeg", "png", "webp")
+MAX_BYTES = 3 * MAX_PIXELS  # read of one file of a shard: what the largest picture has in all, uncompressed
+META = re.compile(r"__[^/]*__(/|$)")  # webdataset's own notes in a shard
 COUNTED = ("used", "without_text", "without_image", "unreadable_image", "broken_shard")
 
 logger = logging.getLogger(__name__)
@@ -81,6 +86,16 @@ def _successes(path: Path) -> int:
         raise ValueError(f"{path} is not img2dataset's statistics of a shard ({error!r}); remove it") from None
 
 
+def _files(stream: BinaryIO, path: Path) -> Iterator[dict]:
+    """Read the files of a shard, of each the first `MAX_BYTES`: what claims to be longer is damaged or hostile."""
+    with tarfile.open(fileobj=stream, mode="r|*") as shard:
+        for entry in shard:
+            if entry.isreg() and not META.match(entry.name):
+                content = shard.extractfile(entry).read(MAX_BYTES)
+                yield {"fname": entry.name, "data": content, "__url__": str(path)}
+            shard.members = []  # else it keeps a list of all
+
+
 @dataclass(frozen=True)
 class PairSource:
     """What a training streams, in place of pairs at hand.
@@ -116,7 +131,8 @@ class PairStream(IterableDataset):
     """An endless, shuffled stream of pairs; damaged ones are skipped and counted.
 
     Shards are dealt to processes, then to their workers; every pass over them has an order of its own, decided by seed
-    and pass. The same settings give the same stream.
+    and pass. The same settings give the same stream. Pictures are not turned by their EXIF orientation, which open_clip
+    does not follow either.
 
     Args:
         paths: shards, at least one for each worker of each process.
@@ -212,13 +228,12 @@ class PairStream(IterableDataset):
         """Read a shard's samples up to its end or to where it is damaged."""
         stats, seen = path.with_name(f"{path.stem}_stats.json"), 0
         with path.open("rb") as stream:
-            files = tar_file_expander([{"url": str(path), "stream": stream}])
             try:
-                for sample in group_by_keys(files):
+                for sample in group_by_keys(_files(stream, path)):
                     seen += 1
                     yield sample
-            except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-                self._broken(path, str(error.args[0]))
+            except Exception as error:  # of tarfile, and of what unpacks a compressed shard
+                self._broken(path, reason_of(error))
                 return
         if stats.is_file() and seen < _successes(stats):
             self._broken(path, f"it ends after {seen} pairs, {stats.name} says {_successes(stats)}")
@@ -231,11 +246,10 @@ class PairStream(IterableDataset):
         if image is None:
             return self._bad("without_image", sample, path)
         try:
-            with Image.open(io.BytesIO(image)) as opened:
-                pixels = self.transform(opened)
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            return self._bad("unreadable_image", sample, path, f" ({error})")
-        return pixels, self.tokenizer([text])[0]
+            picture = open_picture(image)
+        except DamagedPicture as error:
+            return self._bad("unreadable_image", sample, path, f" ({reason_of(error.__cause__)})")
+        return self.transform(picture), self.tokenizer([text])[0]
 
     def _bad(self, kind: str, sample: dict, path: Path, because: str = "") -> None:
         if not self.skip_bad:
