@@ -13,6 +13,7 @@ from torchvision.transforms.functional import to_tensor
 
 from tests.paper_world import FOODS, write_food, write_picture
 from tpccma.data.labelled import SMALL_SETS, small_set
+from tpccma.data.pictures import DamagedPicture
 
 
 def write_cifar(folder: Path, classes: int) -> None:
@@ -85,6 +86,17 @@ def test_small_set_is_read(root: Path, name: str, labels: list[int], classes: in
 def test_pictures_can_be_read_ahead(root: Path, workers: int):
     images = torch.cat(list(small_set("food101", root, shrink, workers).images.split(4)))
     assert torch.equal(images, small_set("food101", root, shrink).images[range(2 * len(FOODS))])
+
+
+def test_damaged_picture_of_a_set_is_named(root: Path):
+    path = next((root / SMALL_SETS["food101"] / "images").rglob("*.jpg"))
+    path.write_bytes(path.read_bytes()[:300])
+    found = small_set("food101", root, shrink)
+    with pytest.raises(DamagedPicture, match=r"picture \d of .*food-101 cannot be read \(.+\); unpack or fetch"):
+        found.images[range(2 * len(FOODS))]
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=path.name):
+        found.images[range(2 * len(FOODS))]
 
 
 def test_unknown_set_is_named(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Photographs with captions and a model of open_clip, through the same training and evaluation. All made here."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.odd_pictures import DAMAGED, encode
 from tpccma import evaluate, fine_tune, load_profile
 from tpccma.data import load_corpus
+from tpccma.data.photos import karpathy_splits
 from tpccma.models import build_model
 from tpccma.profiles import Profile
 from tpccma.towers import ShortTextCLIP
@@ -95,6 +98,71 @@ def test_pictures_that_look_alike_stay_on_one_side(folder: Path):
             assert sorted(len(side) for side in sides) == [0, 0, 2]
     finally:
         pair[1].write_bytes(kept)
+
+
+@pytest.fixture
+def spoilt(folder: Path) -> Iterator[Callable[[str, bytes], Path]]:
+    """Put other content in place of a picture, until the test is over."""
+    kept = {}
+
+    def spoil(name: str, content: bytes) -> Path:
+        path = folder / "Images" / name
+        kept.setdefault(path, path.read_bytes())
+        path.write_bytes(content)
+        return path
+
+    yield spoil
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("captions", ["captions.txt", "dataset.json"])
+def test_pictures_are_left_out_however_damaged(folder: Path, captions: str, spoilt: Callable):
+    for number, content in enumerate(DAMAGED.values(), start=16):  # of the test and the val split
+        spoilt(f"{number:04d}.jpg", content)
+    corpus = load_corpus(profile_of(folder, captions, skip_missing=True))
+    parts = [corpus.train, corpus.val, corpus.test]
+    assert sum(len(part) for part in parts) == 80 - len(DAMAGED)
+    for part in parts:
+        assert len(part.images[range(len(part))]) == len(part)  # all can be read
+    if captions == "dataset.json":
+        assert [part["unreadable"] for part in corpus.report.values()] == [0, len(DAMAGED) - 4, 4]
+    else:
+        assert corpus.report["all"]["unreadable"] == len(DAMAGED)
+
+
+def test_split_without_a_readable_picture_is_refused(folder: Path, spoilt: Callable):
+    for number in range(20):
+        spoilt(f"{number:04d}.jpg", DAMAGED["nothing"])
+    with pytest.raises(ValueError, match=r"Images: none of 20 pictures can be read; get them again"):
+        load_corpus(profile_of(folder, "dataset.json", skip_missing=True))
+
+
+@pytest.mark.parametrize("kind", ["broken chunk", "bomb"])
+def test_damaged_picture_of_a_split_is_named_when_it_is_read(folder: Path, kind: str, spoilt: Callable):
+    path = spoilt("0003.jpg", DAMAGED[kind])
+    with pytest.raises(ValueError, match=rf"{path} is no readable picture"):
+        load_corpus(profile_of(folder, "dataset.json")).test.images[range(20)]
+
+
+@pytest.mark.parametrize("captions", ["captions.txt", "dataset.json"])
+def test_pictures_are_turned_upright(folder: Path, captions: str, spoilt: Callable):
+    upright = np.asarray(Image.open(folder / "Images" / "0003.jpg"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    paths = [
+        spoilt("0003.jpg", encode(upright)),
+        spoilt("0007.jpg", encode(np.ascontiguousarray(np.rot90(upright)), exif=exif)),
+    ]
+    corpus = load_corpus(profile_of(folder, captions))
+    images = {path: part.images[[i]] for part in (corpus.train, corpus.val, corpus.test)
+              for i, path in enumerate(part.images.paths) if path in paths}  # fmt: skip
+    assert torch.equal(*(images[path] for path in paths))
+    sides = [set(paths) & set(part.images.paths) for part in (corpus.train, corpus.val, corpus.test)]
+    assert sorted(len(side) for side in sides) == [0, 0, 2]  # they look alike
+    transform = corpus.test.images.transform
+    given, _ = karpathy_splits(folder / "dataset.json", folder / "Images", transform, 2)
+    assert not torch.equal(*given["test"].images[[3, 7]])  # what open_clip would see
 
 
 def test_damaged_picture_is_refused_or_left_out(folder: Path, caplog: pytest.LogCaptureFixture):

@@ -24,7 +24,7 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from tpccma.data import Labelled
-from tpccma.data.pictures import ImageFiles, Pictures
+from tpccma.data.pictures import DamagedPicture, ImageFiles, Pictures, reason_of
 
 # name in clip-benchmark: what torchvision unpacks it to
 SMALL_SETS = {
@@ -44,6 +44,8 @@ def imagenet_folders(
     root: str | Path, transform: Transform, classes: int = 1000, prompts: int = 80, workers: int = 0
 ) -> Labelled:
     """Read ImageNet's pictures from one folder a class, named by its WordNet number such as ``n01440764``.
+
+    Pictures are not turned by their EXIF orientation, which open_clip's evaluation does not follow either.
 
     Args:
         root: the folder of folders, such as ``imagenet/val``.
@@ -123,7 +125,8 @@ def small_set(name: str, root: str | Path, transform: Transform, workers: int = 
         download: let torchvision fetch what is missing.
 
     Returns:
-        The pictures with clip-benchmark's class names and prompts.
+        The pictures with clip-benchmark's class names and prompts, opened by torchvision; a damaged one is a
+        `tpccma.data.pictures.DamagedPicture` when it is read.
 
     Raises:
         FileNotFoundError: if it is not there and may not be fetched.
@@ -147,14 +150,20 @@ def small_set(name: str, root: str | Path, transform: Transform, workers: int = 
         found = f"{len(labels)} pictures of {len(labels.unique())} classes"
         raise ValueError(f"{place} holds {found}, but {name} has {len(data.classes)}; fetch it again")
     prompts = tuple(template.replace("{c}", "{}") for template in data.templates)
-    return Labelled(Pictures(_Reader(data), len(data), workers), labels, tuple(data.classes), prompts)
+    return Labelled(Pictures(_Reader(data, place), len(data), workers), labels, tuple(data.classes), prompts)
 
 
 class _Reader:
     """Reads a picture of a set of pictures and labels; a class, since worker processes can be sent it."""
 
-    def __init__(self, data):
-        self.data = data
+    def __init__(self, data, place: Path):
+        self.data, self.place = data, place
 
     def __call__(self, row: int) -> Tensor:
-        return self.data[row][0]
+        try:
+            return self.data[row][0]
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            problem = f"picture {row} of {self.place} cannot be read ({reason_of(error)})"
+            raise DamagedPicture(f"{problem}; unpack or fetch the set again") from error

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def load_paper(data: "PaperData", architecture: "OpenClipModel") -> Corpus:
     """Find all data of the paper's setting; pictures are opened when they are needed.
 
+    As in open_clip's own evaluations, the EXIF orientation of pictures turns none of them.
+
     Args:
         data: where they lie.
         architecture: the model, which decides how a picture is prepared.
