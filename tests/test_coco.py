@@ -1,6 +1,7 @@
 """Captions in three layouts, and pictures that are read when asked for. All files are made here."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
-from tpccma.data.coco import CaptionReport, read_captions
+from tpccma.data.coco import CaptionReport, has_word, read_captions
 from tpccma.data.pictures import ImageFiles
 
 FIVE = [f"caption {k}" for k in range(5)]
@@ -160,6 +161,112 @@ def test_missing_file_or_folder_says_where_it_is_to_be_had(tmp_path: Path, missi
         flickr(tmp_path, "a.jpg,fine")
     with pytest.raises(FileNotFoundError, match=rf"{missing} does not exist\. Karpathy's split .*cocodataset\.org"):
         read_captions(tmp_path / "captions.txt", tmp_path / "Images")
+
+
+# ---- whose caption is whose
+
+
+def test_two_pictures_of_one_id_are_refused(tmp_path: Path):
+    images = [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}]
+    path = coco(tmp_path, images, [{"image_id": 1, "caption": "A dog"}, {"image_id": 1, "caption": "A cat"}])
+    for name in ("a.jpg", "b.jpg"):
+        draw(tmp_path / name)
+    for skip in (False, True):
+        with pytest.raises(
+            ValueError, match=r"captions_val2017\.json: a\.jpg and b\.jpg have one id, 1, .*; give each"
+        ):
+            read_captions(path, tmp_path, captions_per_image=1, skip_missing=skip)
+
+
+@pytest.mark.parametrize("again", ["a.jpg", "./a.jpg"])
+def test_picture_of_two_ids_is_refused(tmp_path: Path, again: str):
+    path = coco(tmp_path, [{"id": 1, "file_name": "a.jpg"}, {"id": "x", "file_name": again}], [])
+    with pytest.raises(ValueError, match=r"names a\.jpg twice, with the ids 1 and 'x'; give all its captions one id"):
+        read_captions(path, tmp_path)
+
+
+@pytest.mark.parametrize("split, where", [("test", "test"), ("val", "test and val"), ("restval", "restval and test")])
+def test_picture_named_twice_in_karpathys_json_is_refused(tmp_path: Path, split: str, where: str):
+    path = karpathy(tmp_path, ("test", "a.jpg", FIVE), ("train", "b.jpg", FIVE), (split, "a.jpg", FIVE[::-1]))
+    for asked in ("test", "train"):
+        with pytest.raises(ValueError, match=rf"names val2014/a\.jpg 2 times, in {where}; a picture is to stand there"):
+            read_captions(path, tmp_path, asked)
+
+
+def test_picture_spelt_in_two_ways_is_one(tmp_path: Path):
+    draw(tmp_path / "a.jpg")
+    found, _ = read_captions(flickr(tmp_path, "a.jpg,one", "./a.jpg,two"), tmp_path, captions_per_image=2)
+    assert (found.paths, found.captions) == ([tmp_path / "a.jpg"], [["one", "two"]])
+
+
+# ---- captions that are none
+
+
+def layouts(folder: Path, *captions: object) -> list[tuple[Path, str | None]]:
+    """Write captions of a.jpg, and two good ones of b.jpg, in each layout that can hold them; files and splits."""
+    (folder / "val2014").mkdir()
+    for name in ("a.jpg", "b.jpg", "val2014/a.jpg", "val2014/b.jpg"):
+        draw(folder / name)
+    said = [("a.jpg", caption) for caption in captions] + [("b.jpg", "fine")] * 2
+    rows = [{"image_id": name, "caption": caption} for name, caption in said]
+    written = [
+        (karpathy(folder, ("test", "a.jpg", list(captions)), ("test", "b.jpg", ["fine"] * 2)), "test"),
+        (coco(folder, [{"id": name, "file_name": name} for name in ("a.jpg", "b.jpg")], rows), None),
+    ]
+    if all(isinstance(text, str) and text.strip() and "\ud83d" not in text for text in captions):
+        written.append((flickr(folder, *(f"{name},{caption}" for name, caption in said)), None))
+    return written
+
+
+@pytest.mark.parametrize("caption", ["", " ", "...", "--", "\U0001f600", "&MD;", "€"])
+def test_caption_without_a_word_is_refused_or_skipped(tmp_path: Path, caption: str):
+    cleaned = " ".join(caption.split())
+    for path, split in layouts(tmp_path, caption, "fine"):
+        told = rf"the caption {cleaned!r} of (val2014/)?a\.jpg has no word, .*; write one, take it out, or let such"
+        with pytest.raises(ValueError, match=told):
+            read_captions(path, tmp_path, split, 2)
+        found, report = read_captions(path, tmp_path, split, 2, skip_missing=True)
+        assert ([p.name for p in found.paths], report) == (["b.jpg"], CaptionReport(2, 0, 1))
+        kept, report = read_captions(path, tmp_path, split, 1, skip_missing=True)
+        assert (kept.captions, report.short) == ([["fine"], ["fine"]], 0)
+
+
+def test_caption_without_a_word_that_is_not_taken_does_no_harm(tmp_path: Path):
+    for path, split in layouts(tmp_path, "fine", "!"):
+        assert read_captions(path, tmp_path, split, 1)[0].captions == [["fine"], ["fine"]]
+
+
+@pytest.mark.parametrize("caption", [7, None, True, ["a dog"], {"raw": "a dog"}])
+def test_caption_that_is_no_text_is_refused(tmp_path: Path, caption: object):
+    for path, split in layouts(tmp_path, caption, "fine"):
+        told = rf"{path.name}: a caption of (val2014/)?a\.jpg is {re.escape(repr(caption))}; write it as text"
+        for skip in (False, True):
+            with pytest.raises(ValueError, match=told):
+                read_captions(path, tmp_path, split, 1, skip)
+
+
+def test_half_a_character_is_refused(tmp_path: Path):
+    for path, split in layouts(tmp_path, "a \ud83d dog", "fine"):
+        with pytest.raises(ValueError, match=r"the caption 'a \\ud83d dog' of .*a\.jpg holds half a character"):
+            read_captions(path, tmp_path, split, 1)
+
+
+# What `tpccma.evaluate.caption_metrics.ptb_tokenize` leaves of them was recorded: nothing of any.
+NOTHING = ["", ".", "...", ". . .", "--", "-", "``", "''", '"', "\u2018", "…", "—", "\u2013", "&MD;", "- &MD; -"]
+NOTHING += ["\u200b", "\ufeff", "\u00ad", "\U0001f600", "\U0001f44d\U0001f3fd"]  # no width, emoji
+NOTHING += ["\u1369", "\u2163", "\u0528", "\U0001d400", "\U00020000"]  # letters and digits that it does not know
+SOMETHING = ["A dog.", "a", "7", "-7-", "É", "犬", "いぬ", "собака", "ª", "ー", "\U0001f600 dog"]
+SOMETHING += ["``x''", "&MD; a", "&amp x", "½ cup", "U.S.", "n't", "a_b", "(b)"]
+
+
+@pytest.mark.parametrize("captions, expected", [(NOTHING, False), (SOMETHING, True)])
+def test_word_is_what_the_caption_metrics_see(captions: list[str], expected: bool):
+    assert {caption: has_word(caption) for caption in captions} == dict.fromkeys(captions, expected)
+
+
+@pytest.mark.parametrize("caption", ["€", "½", "№", "!?", "(", "٣", "&quot;", "\u0301"])
+def test_what_the_metrics_keep_besides_is_no_word(caption: str):
+    assert not has_word(caption)
 
 
 # ---- pictures

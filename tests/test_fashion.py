@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.odd_pictures import DAMAGED
 from tpccma.data import groups as groups_module
 from tpccma.data.fashion import COLUMNS, Report, load_fashion, mask_class_words, read_styles
 from tpccma.data.groups import group_items, split_groups
@@ -127,6 +129,17 @@ def test_load_fashion_makes_a_corpus(shop, caplog):
     assert any(record.levelno == logging.WARNING for record in caplog.records)
 
 
+def test_pictures_are_left_out_however_damaged(shop, caplog):
+    rows = [row(100 + i, "Shirts", f"Damaged Model{i}") for i in range(len(DAMAGED))]
+    with (shop / "styles.csv").open("a") as styles:
+        styles.write("\n".join(rows))
+    for i, content in enumerate(DAMAGED.values()):
+        (shop / f"images/{100 + i}.jpg").write_bytes(content)
+    plain = load(shop)
+    assert sum(len(pairs) for pairs in (plain.train, plain.val, plain.test)) == 27  # as without them
+    assert f"{len(DAMAGED) + 1} unreadable ['31.jpg', '100.jpg', '101.jpg'" in caplog.text
+
+
 @pytest.mark.parametrize("pair", [(2, 32), (3, 33), (4, 34)], ids=["same bytes", "same title", "same picture"])
 @pytest.mark.parametrize("seed", range(5))
 def test_copies_stay_on_one_side(shop, pair, seed):
@@ -169,6 +182,26 @@ def test_masked_titles_lose_class_words_and_keep_the_split(shop):
         for word in t.split()
     }
     assert not words & {"shirt", "shirts", "watch", "watches"} and "brand" in words
+
+
+@pytest.mark.parametrize("title", ["Shirts", "SHIRT!", "... shirt"])
+def test_caption_without_a_word_is_refused_where_it_would_be_scored(shop, title):
+    """Captions of train and val are never references, and such titles were trained on before."""
+    styles = shop / "styles.csv"
+    styles.write_text(styles.read_text().replace("Brand Model5 Shirt", title))
+    told = rf"the caption '[.!]*' of product 5, '{re.escape(title)}', has no word; .* mask_titles: false keeps it"
+    tested = [number_in_test(load(shop, seed=seed), 5) for seed in range(6)]
+    assert set(tested) == {True, False}
+    for seed, refused in enumerate(tested):
+        if refused:
+            with pytest.raises(ValueError, match=told):
+                load(shop, seed=seed, mask_titles=True, extract=lambda *paths: pytest.fail("features come later"))
+        else:
+            load(shop, seed=seed, mask_titles=True)
+
+
+def number_in_test(corpus, number: int) -> bool:
+    return number in corpus.test.images[:, 0].tolist()
 
 
 def test_templates_take_the_class_name(shop):

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from tpccma.data import Corpus, Pairs
+from tpccma.data.coco import has_word
 from tpccma.data.frozen import image_features
 from tpccma.data.groups import group_items, hash_images, split_groups
 
@@ -155,6 +156,16 @@ def mask_class_words(title: str, classes: Sequence[str]) -> str:
     return " ".join(re.sub(rf"\b(?:{'|'.join(spelt)})\b", " ", title, flags=re.IGNORECASE).split())
 
 
+def _require_words(captioned: Sequence[tuple[Product, str]]) -> None:
+    """Refuse captions of test without a word, which the caption metrics would refuse after training."""
+    for product, caption in captioned:
+        if not has_word(caption):
+            raise ValueError(
+                f"the caption {caption!r} of product {product.id}, {product.title!r}, has no word; write another title "
+                "in styles.csv or take the row out (if masking leaves nothing of it, mask_titles: false keeps it)"
+            )
+
+
 def load_fashion(
     data_dir: Path | str,
     cache_dir: Path | str | None,
@@ -184,7 +195,8 @@ def load_fashion(
     Raises:
         FileNotFoundError: if the data are not there, with where to get them.
         ImportError: if features must be computed and the optional packages are not installed.
-        ValueError: if the columns are not Kaggle's, or the sizes asked for do not fit the data.
+        ValueError: if the columns are not Kaggle's, the sizes asked for do not fit the data, or a caption in test holds
+            no word.
     """
     products, report = read_styles(data_dir)
     readable, hashes, unreadable = hash_images([product.image for product in products], cache_dir, progress)
@@ -196,8 +208,9 @@ def load_fashion(
     chosen = [i for i, product in enumerate(products) if product.article_type in classes]
     products = [products[i] for i in chosen]
     splits = split_groups(groups[chosen], test_items, val_items, seed)
-    features = extract([product.image for product in products], cache_dir and Path(cache_dir), progress)
     captions = [mask_class_words(p.title, classes) if mask_titles else p.title for p in products]
+    _require_words([(products[i], captions[i]) for i in splits["test"]])
+    features = extract([product.image for product in products], cache_dir and Path(cache_dir), progress)
     labels = torch.tensor([classes.index(p.article_type) for p in products])
     logger.info("%d classes; %s", len(classes), ", ".join(f"{len(rows)} {name}" for name, rows in splits.items()))
 
