@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-import tpccma.workers
+import tpccma.runs.workers
 from tpccma import load_profile
 from tpccma.data import Corpus, load_corpus
 from tpccma.models import build_model
@@ -50,6 +50,8 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let `run_all` work in threads of this process, where fixtures count, and leave the number of threads alone."""
     threads = torch.get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(tpccma.workers, "ProcessPoolExecutor", lambda jobs, *of_processes: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(
+        tpccma.runs.workers, "ProcessPoolExecutor", lambda jobs, *of_processes: ThreadPoolExecutor(jobs)
+    )
     yield
     torch.set_num_threads(threads)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from tpccma.ablation import (
+from tpccma.evidence.ablation import (
     PARTS,
     WHOLE,
     against_clip,

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from tpccma import load_profile
-from tpccma.base import base_recipe, card_path, make_card
 from tpccma.models import weights_path
+from tpccma.training.make_base import base_recipe, card_path, make_card
 
 DEMO = load_profile("demo")
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tpccma.base_scale import (
+from tpccma.evidence.base_scale import (
     MODELS,
     SCALES,
     describe_verdicts,
@@ -14,7 +14,7 @@ from tpccma.base_scale import (
     verdicts_by_scale,
 )
 from tpccma.profiles import profile_names
-from tpccma.results import load_results
+from tpccma.runs.records import load_results
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tpccma.claims import (
+from tpccma.evidence.claims import (
     BASE,
     CLAIMS,
     CONTINUED,
@@ -18,7 +18,7 @@ from tpccma.claims import (
     pick_references,
     reduced,
 )
-from tpccma.claims_report import (
+from tpccma.evidence.readme import (
     BEGIN,
     END,
     FIGURE,
@@ -30,7 +30,7 @@ from tpccma.claims_report import (
     write_readme,
 )
 from tpccma.methods import ABLATIONS
-from tpccma.results import load_results
+from tpccma.runs.records import load_results
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tpccma.evaluate.clustering import joint_clustering
+from tpccma.tasks.clustering import joint_clustering
 
 
 def corners(offset):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import linalg
 from scipy.spatial.distance import pdist
 
-from tpccma.divergences import (
+from tpccma.metrics import modality_gap
+from tpccma.metrics.divergences import (
     cauchy_schwarz,
     centre,
     frechet,
@@ -17,7 +18,6 @@ from tpccma.divergences import (
     sliced_wasserstein,
     trace_ratio,
 )
-from tpccma.metrics import modality_gap
 
 DISTANCES = [mmd, cauchy_schwarz, sliced_wasserstein, lambda x, y: sum(frechet(x, y))]
 IDS = ["mmd", "cauchy_schwarz", "sliced_wasserstein", "frechet"]

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.odd_pictures import DAMAGED
-from tpccma.data import groups as groups_module
+from tpccma.data import duplicates as groups_module
+from tpccma.data.duplicates import group_items, split_groups
 from tpccma.data.fashion import COLUMNS, Report, load_fashion, mask_class_words, read_styles
-from tpccma.data.groups import group_items, split_groups
 
 
 def picture(path: Path, seed: int, quality: int = 95) -> None:

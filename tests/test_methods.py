@@ -10,12 +10,12 @@ from tpccma import base_run, fine_tune, load_profile
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.data import Corpus, Pairs
 from tpccma.methods import ABLATIONS, METHODS, check_method, find_method
+from tpccma.methods.post_processing import PostProcessed, Recentre
 from tpccma.models import Encoder, build_model
-from tpccma.post_processing import PostProcessed, Recentre
 from tpccma.profiles import Profile
-from tpccma.results import KEYS, load_records
-from tpccma.train import Run, fingerprint, run_name
-from tpccma.trainer import Trainer
+from tpccma.runs.records import KEYS, load_records
+from tpccma.training.loop import Trainer
+from tpccma.training.run import Run, fingerprint, run_name
 
 RECORDS = Path(__file__).parents[1] / "results"
 TERMS = ("reweighted", "geometry", "centroid", "paired")

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tpccma import load_profile
-from tpccma.data.demo import make_pairs
+from tpccma.data.scenes import make_pairs
 from tpccma.models import (
     Encoder,
     build_model,
@@ -21,7 +21,7 @@ from tpccma.models import (
     read_weights,
     weights_path,
 )
-from tpccma.towers import Heads, ShortTextCLIP
+from tpccma.models.towers import Heads, ShortTextCLIP
 
 DEMO = load_profile("demo")
 SCENES = make_pairs("test", 12)

@@ -14,10 +14,10 @@ import torch
 
 from tpccma import load_profile
 from tpccma.data import Corpus, Pairs
-from tpccma.launch import launch
 from tpccma.models import build_model
 from tpccma.profiles import Profile
-from tpccma.trainer import Trainer
+from tpccma.runs.launch import launch
+from tpccma.training.loop import Trainer
 
 MODEL = "tpccma-biased-test"
 CONFIG = {
@@ -102,7 +102,7 @@ SCRIPT = """
 import sys
 import torch
 from tpccma import load_profile
-from tpccma.launch import launch
+from tpccma.runs.launch import launch
 
 torch.set_num_threads(2)
 torch.randn(1000, 1000).softmax(1) @ torch.randn(1000, 1000)  # so that threads are there before the fork

@@ -20,11 +20,11 @@ from safetensors.torch import save_file
 from tests.paper_world import CLASSES, FOODS, PAIRS, SHARDS, SMALL, SPLITS, write_world
 from tpccma import evaluate, fine_tune, load_profile
 from tpccma.data import Corpus, load_corpus
-from tpccma.learning_rates import try_rate
 from tpccma.methods import METHODS
 from tpccma.profiles import Profile
-from tpccma.results import check_base, make_record, record_path, record_run, save_record
-from tpccma.train import base_run, run_name
+from tpccma.runs.rates import try_rate
+from tpccma.runs.records import check_base, make_record, record_path, record_run, save_record
+from tpccma.training.run import base_run, run_name
 
 FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion-product-images"
 MODEL = "tpccma-paper-test"
@@ -253,7 +253,7 @@ def vit(world: Path) -> Path:
 def command(world: Path, vit: Path, folder: Path, *launcher: str) -> list[str]:
     places = {"--data-dir": world, "--runs-dir": folder / "runs", "--results-dir": folder / "results"}
     given = [str(part) for pair in places.items() for part in pair]
-    return [*launcher, "-m", "tpccma.train", "--profile", str(vit), "--alpha", "0.5", *given]
+    return [*launcher, "-m", "tpccma.training.run", "--profile", str(vit), "--alpha", "0.5", *given]
 
 
 def check_run(folder: Path) -> None:

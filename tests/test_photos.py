@@ -15,8 +15,8 @@ from tpccma import evaluate, fine_tune, load_profile
 from tpccma.data import load_corpus
 from tpccma.data.photos import karpathy_splits
 from tpccma.models import build_model
+from tpccma.models.towers import ShortTextCLIP
 from tpccma.profiles import Profile
-from tpccma.towers import ShortTextCLIP
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220), "white": (240, 240, 240)}
 CONFIG = {

@@ -17,8 +17,8 @@ from torchvision.transforms.functional import to_tensor
 
 from tests.odd_pictures import BLOCKS, COLOUR, DAMAGED, GREY, ODD, encode, oriented, palette
 from tests.test_shards import write_shard
-from tpccma.data.frozen import read_pixels
-from tpccma.data.groups import hash_images
+from tpccma.data.duplicates import hash_images
+from tpccma.data.features import read_pixels
 from tpccma.data.pictures import TURNS, DamagedPicture, ImageFiles, open_picture
 from tpccma.data.shards import PairStream
 

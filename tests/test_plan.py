@@ -9,8 +9,8 @@ from tests.paper_world import PAIRS, SHARDS, write_world
 from tpccma import load_profile
 from tpccma.methods import METHODS
 from tpccma.models import build_model
-from tpccma.plan import Towers, kept_bytes, loss_bytes, main, plan, sweep_commands, sweep_runs, tower_bytes
-from tpccma.sweep import ALPHAS, SEEDS
+from tpccma.runs.plan import Towers, kept_bytes, loss_bytes, main, plan, sweep_commands, sweep_runs, tower_bytes
+from tpccma.runs.sweep import ALPHAS, SEEDS
 
 HEADS = {"model__image_width": 6, "model__text_width": 4, "model__hidden_width": 8, "model__embed_dim": 5}
 

@@ -8,9 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tpccma.methods import ABLATIONS, METHODS
-from tpccma.metrics import measure_all
-from tpccma.prediction import (
+from tpccma.evidence.prediction import (
     DISTRIBUTION,
     MEASURES,
     QUALITIES,
@@ -25,6 +23,8 @@ from tpccma.prediction import (
     spearman,
     within,
 )
+from tpccma.methods import ABLATIONS, METHODS
+from tpccma.metrics import measure_all
 
 
 def models(settings: int) -> pd.DataFrame:

@@ -13,14 +13,14 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-import tpccma.pretrained
-import tpccma.weight_files
+import tpccma.models.pretrained
+import tpccma.models.weight_files
 from tpccma import load_profile
 from tpccma.models import build_model, load_encoder, weights_path
-from tpccma.pretrained import check_activation, find_weights, image_transform, other_activation
+from tpccma.models.pretrained import check_activation, find_weights, image_transform, other_activation
+from tpccma.models.weight_files import checksum, is_openai_archive, read_weights
 from tpccma.profiles import OpenClipModel, Profile
-from tpccma.train import fingerprint
-from tpccma.weight_files import checksum, is_openai_archive, read_weights
+from tpccma.training.run import fingerprint
 
 CONFIG = {
     "embed_dim": 8,
@@ -87,7 +87,7 @@ def test_other_activation(name: str):
 
 def test_tag_that_needs_the_other_activation_is_refused_before_anything_is_fetched(monkeypatch: pytest.MonkeyPatch):
     offer(monkeypatch)
-    monkeypatch.setattr(tpccma.pretrained, "download_pretrained", lambda config: pytest.fail("fetched"))
+    monkeypatch.setattr(tpccma.models.pretrained, "download_pretrained", lambda config: pytest.fail("fetched"))
     with pytest.raises(ValueError, match=f"'mine' was trained with QuickGELU.*name the model '{QUICK}'"):
         weights_path(profile(PLAIN, "mine"))
 
@@ -113,7 +113,7 @@ def test_tag_that_cannot_be_fetched_says_where_it_is_to_be_had(monkeypatch: pyte
     def fail(config):
         raise OSError("no network")
 
-    monkeypatch.setattr(tpccma.pretrained, "download_pretrained", fail)
+    monkeypatch.setattr(tpccma.models.pretrained, "download_pretrained", fail)
     with pytest.raises(FileNotFoundError, match=r"\(no network\); get them from https://huggingface.co/someone/mine/"):
         find_weights(model(QUICK, "mine"))
 
@@ -168,7 +168,7 @@ def test_openais_archive_needs_quickgelu_and_is_read(tmp_path: Path, monkeypatch
     path, pickle = tmp_path / "ViT-B-32.pt", tmp_path / "plain.pt"
     torch.jit.trace(Settings(), torch.ones(3)).save(path)
     torch.save({"weight": torch.ones(1)}, pickle)
-    monkeypatch.setattr(tpccma.weight_files, "OPENAI_CHECKSUMS", {checksum(path)})
+    monkeypatch.setattr(tpccma.models.weight_files, "OPENAI_CHECKSUMS", {checksum(path)})
     assert (is_openai_archive(path), is_openai_archive(pickle)) == (True, False)
     with pytest.raises(ValueError, match="was trained with QuickGELU"):
         check_activation(model(PLAIN, path), path)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from tpccma.evaluate.retrieval import retrieval_recall
+from tpccma.tasks.retrieval import retrieval_recall
 
 
 def from_scores(scores, captions):

@@ -19,7 +19,7 @@ from tpccma.data.shards import PairSource, find_shards
 from tpccma.methods import METHODS
 from tpccma.models import build_model
 from tpccma.profiles import Profile
-from tpccma.trainer import Trainer
+from tpccma.training.loop import Trainer
 
 MODEL = "tpccma-stream-test"
 CONFIG = {

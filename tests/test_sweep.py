@@ -6,14 +6,14 @@ import pandas as pd
 import pytest
 import yaml
 
-import tpccma.results
-import tpccma.sweep
-import tpccma.workers
+import tpccma.runs.records
+import tpccma.runs.sweep
+import tpccma.runs.workers
 from tpccma import load_profile
 from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
 from tpccma.profiles import Profile, profile_names
-from tpccma.results import load_records, load_results, record_path
-from tpccma.sweep import (
+from tpccma.runs.records import load_records, load_results, record_path
+from tpccma.runs.sweep import (
     ALPHAS,
     DRIFT,
     Job,
@@ -24,7 +24,7 @@ from tpccma.sweep import (
     sweep,
     verify,
 )
-from tpccma.trainer import Trainer
+from tpccma.training.loop import Trainer
 
 VARIANTS = sorted(name for name in profile_names() if "-" in name)
 CENTRED = Job("mean-centering", 0.0, 1)  # takes no training
@@ -34,7 +34,7 @@ FOUND = {name: 0.25 for name in (*DRIFT, "zeroshot_top5")}
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run be evaluated at no cost: every measure is 0.25."""
-    monkeypatch.setattr(tpccma.results, "evaluate", lambda run, corpus: dict(FOUND))
+    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda run, corpus: dict(FOUND))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def record(tiny_profile: Profile, tmp_path: Path, quick) -> dict:
 def note_tasks(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Let `run_all` do nothing but note its tasks."""
     noted: list[dict] = []
-    monkeypatch.setattr(tpccma.sweep, "run_all", lambda work, tasks, jobs: noted.append(tasks) or [])
+    monkeypatch.setattr(tpccma.runs.sweep, "run_all", lambda work, tasks, jobs: noted.append(tasks) or [])
     return noted
 
 
@@ -145,9 +145,9 @@ def test_sweep_records_what_is_missing_in_a_process_and_then_does_nothing(
     record: dict, tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(tpccma.workers.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(tpccma.runs.workers.os, "cpu_count", lambda: 1)
     runs, results = tmp_path / "runs", tmp_path / "results"
-    monkeypatch.setattr(tpccma.sweep, "plan", lambda name: [Job("base", 0.0, 0), CENTRED])
+    monkeypatch.setattr(tpccma.runs.sweep, "plan", lambda name: [Job("base", 0.0, 0), CENTRED])
     assert sweep(tiny_profile, 1, runs, results) == []  # CENTRED is recorded, as if an earlier sweep had been killed
     shown = capsys.readouterr().out
     assert "profile demo: 1 runs recorded, 1 to do" in shown
@@ -169,7 +169,7 @@ def test_sweep_goes_on_after_a_run_that_fails(
     tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick, in_threads, capsys
 ):
     jobs = [Job("clip", 0.5, 0), CENTRED]  # clip takes no alpha
-    monkeypatch.setattr(tpccma.sweep, "plan", lambda name: jobs)
+    monkeypatch.setattr(tpccma.runs.sweep, "plan", lambda name: jobs)
     assert sweep(tiny_profile, 1, tmp_path / "runs", tmp_path / "results") == ["demo clip-a0.5-s0"]
     assert load_results(tmp_path / "results").method.tolist() == ["mean-centering"]
     assert "1/2 demo clip-a0.5-s0 FAILED: ValueError: method 'clip' has no dial" in capsys.readouterr().out
@@ -187,7 +187,7 @@ def test_sweep_trains_the_base_before_the_runs_that_need_it(
     trained: list[str] = []
     run = Trainer.run
     monkeypatch.setattr(Trainer, "run", lambda trainer: trained.append(trainer.folder.name[:4]) or run(trainer))
-    monkeypatch.setattr(tpccma.sweep, "plan", lambda name: [Job("clip", 0.0, 1), Job("base", 0.0, 1)])
+    monkeypatch.setattr(tpccma.runs.sweep, "plan", lambda name: [Job("clip", 0.0, 1), Job("base", 0.0, 1)])
     assert sweep(profile, 1, tmp_path / "runs", tmp_path / "results") == []
     assert trained == ["base", "clip"]
     assert len(load_records(tmp_path / "results")) == 2
@@ -229,7 +229,7 @@ def test_run_repeats_with_the_recorded_number_of_threads(
     record: dict, tiny_profile: Profile, monkeypatch: pytest.MonkeyPatch
 ):
     asked: list[int] = []
-    monkeypatch.setattr(tpccma.sweep.torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(tpccma.runs.sweep.torch, "set_num_threads", asked.append)
     record["hardware"]["threads"] = 11
     verify(record, tiny_profile)
     assert asked == [11]
@@ -296,13 +296,13 @@ def test_command_names_a_bad_argument(
 
 
 def test_command_sweeps(tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick, in_threads):
-    monkeypatch.setattr(tpccma.sweep, "plan", lambda name: [CENTRED])
+    monkeypatch.setattr(tpccma.runs.sweep, "plan", lambda name: [CENTRED])
     main(shell(tiny_profile, tmp_path, "--jobs", "2"))
     assert is_recorded(tiny_profile, CENTRED, tmp_path / "results")
 
 
 def test_command_says_which_runs_failed(tiny_profile: Profile, tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr(tpccma.sweep, "sweep", lambda *given: ["demo clip-a0-s1", "demo clip-a0-s2"])
+    monkeypatch.setattr(tpccma.runs.sweep, "sweep", lambda *given: ["demo clip-a0-s1", "demo clip-a0-s2"])
     with pytest.raises(SystemExit) as ended:
         main(shell(tiny_profile, tmp_path))
     assert ended.value.code == 1
@@ -311,14 +311,14 @@ def test_command_says_which_runs_failed(tiny_profile: Profile, tmp_path: Path, m
 
 def test_command_passes_the_data_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     given: list[Profile] = []
-    monkeypatch.setattr(tpccma.sweep, "sweep", lambda profile, *others: given.append(profile) or [])
+    monkeypatch.setattr(tpccma.runs.sweep, "sweep", lambda profile, *others: given.append(profile) or [])
     main(["--profile", "fashion", "--data-dir", str(tmp_path)])
     assert given[0].data.data_dir == tmp_path
 
 
 def test_command_searches_rates(tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     table = pd.DataFrame({"method": "clip", "learning_rate": [1e-4, 1e-3], "score": [0.2, 0.3]})
-    monkeypatch.setattr(tpccma.sweep, "search_rates", lambda *given: table)
-    monkeypatch.setattr(tpccma.sweep, "sweep", lambda *given: pytest.fail("swept"))
+    monkeypatch.setattr(tpccma.runs.sweep, "search_rates", lambda *given: table)
+    monkeypatch.setattr(tpccma.runs.sweep, "sweep", lambda *given: pytest.fail("swept"))
     main(shell(tiny_profile, tmp_path, "--grid"))
     assert capsys.readouterr().out == "{'clip': 0.001}\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tpccma.verdicts import (
+from tpccma.evidence.verdicts import (
     Estimate,
     difference,
     gain,

@@ -17,11 +17,11 @@ from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import save_file
 from torch import nn
 
-import tpccma.weight_files
+import tpccma.models.weight_files
 from tpccma import fine_tune, load_profile
 from tpccma.models import load_encoder, weights_path
-from tpccma.pretrained import find_weights
-from tpccma.weight_files import OPENAI_CHECKSUMS, checksum, is_openai_archive, read_metadata, read_weights
+from tpccma.models.pretrained import find_weights
+from tpccma.models.weight_files import OPENAI_CHECKSUMS, checksum, is_openai_archive, read_metadata, read_weights
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b.c": torch.tensor([1, 2]), "half": torch.ones(2).half()}
 TORCHSCRIPT = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
@@ -145,7 +145,7 @@ def test_torchscript_behind_other_bytes_is_refused_and_not_run(torchscript: Path
 def test_torchscript_by_checksum_is_run(torchscript: Path, mark: Path, monkeypatch: pytest.MonkeyPatch):
     # so the checksum alone decides, and one changed byte is enough to be refused
     digest = hashlib.sha256(torchscript.read_bytes()).hexdigest()
-    monkeypatch.setattr(tpccma.weight_files, "OPENAI_CHECKSUMS", {digest})
+    monkeypatch.setattr(tpccma.models.weight_files, "OPENAI_CHECKSUMS", {digest})
     assert is_openai_archive(torchscript)
     assert list(read_weights(torchscript)) == ["weight"]
     mark.unlink()

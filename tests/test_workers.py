@@ -4,15 +4,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-import tpccma.workers
+import tpccma.runs.workers
 from tpccma import load_profile
-from tpccma.workers import run_all, train_bases
+from tpccma.runs.workers import run_all, train_bases
 
 
 def note_tasks(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Let `run_all` do nothing but note its tasks."""
     noted: list[dict] = []
-    monkeypatch.setattr(tpccma.workers, "run_all", lambda work, tasks, jobs: noted.append(tasks) or [])
+    monkeypatch.setattr(tpccma.runs.workers, "run_all", lambda work, tasks, jobs: noted.append(tasks) or [])
     return noted
 
 
@@ -52,15 +52,15 @@ def test_tasks_not_begun_are_dropped_when_the_caller_stops(in_threads):
 def test_processes_share_the_cores(jobs: int, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch):
     made: list[tuple] = []
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    monkeypatch.setattr(tpccma.workers.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(tpccma.runs.workers.os, "cpu_count", lambda: cores)
     monkeypatch.setattr(
-        tpccma.workers, "ProcessPoolExecutor", lambda *given: made.append(given) or ThreadPoolExecutor(given[0])
+        tpccma.runs.workers, "ProcessPoolExecutor", lambda *given: made.append(given) or ThreadPoolExecutor(given[0])
     )
     assert list(run_all(half, {"one": (1,)}, jobs)) == [("one", 0.5)]
     ((workers, context, initializer, arguments),) = made
     assert (workers, context.get_start_method(), arguments) == (jobs, "spawn", (threads,))
     assert initializer is torch.set_num_threads
-    assert tpccma.workers.os.environ["OMP_NUM_THREADS"] == str(threads)
+    assert tpccma.runs.workers.os.environ["OMP_NUM_THREADS"] == str(threads)
 
 
 # ---- bases

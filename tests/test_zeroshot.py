@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tpccma.evaluate.zeroshot import zero_shot_accuracy, zero_shot_classifier
+from tpccma.tasks.zeroshot import zero_shot_accuracy, zero_shot_classifier
 
 
 def test_the_classifier_normalises_each_prompt_averages_and_normalises_again():

@@ -1,15 +1,25 @@
-"""TPC-CMA: measure CLIP's modality gap, close it with one dial, and see what that buys and costs (arXiv 2604.00279)."""
+"""TPC-CMA: measure CLIP's modality gap, close it with one dial, and see what that buys and costs (arXiv 2604.00279).
 
-from tpccma.evaluate import evaluate
-from tpccma.profiles import load_profile
+Importing the package costs nothing: each name is loaded when it is first asked for.
+"""
 
-__all__ = ["Run", "base_run", "evaluate", "fine_tune", "load_profile"]
+from importlib import import_module
+
+PLACES = {
+    "Run": "tpccma.training.run",
+    "base_run": "tpccma.training.run",
+    "evaluate": "tpccma.tasks.evaluation",
+    "fine_tune": "tpccma.training.run",
+    "load_profile": "tpccma.profiles",
+}
+__all__ = list(PLACES)
 
 
 def __getattr__(name: str):
-    """Import the trainer when it is first asked for, so that ``python -m tpccma.train`` runs it once."""
-    if name in ("Run", "base_run", "fine_tune"):
-        from tpccma import train
-
-        return getattr(train, name)
+    if name in PLACES:
+        return getattr(import_module(PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PLACES})

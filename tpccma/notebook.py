@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 from IPython import get_ipython
 
+from tpccma.figures.clouds import use_style
 from tpccma.loss import check_alpha
-from tpccma.plots import use_style
 from tpccma.profiles import load_profile
-from tpccma.results import load_records
-from tpccma.train import check_seed
+from tpccma.runs.records import load_records
+from tpccma.training.run import check_seed
 
 CHECKS = {"alpha": check_alpha, "seed": check_seed, "profile": load_profile}
 
@@ -60,8 +60,8 @@ def compare_with_published(
     """Set a run's figures against the published runs of the same profile, method and alpha.
 
     Args:
-        record: of the run, from `tpccma.results.record_run`. Where it is itself what is published, it is not compared
-            with itself.
+        record: of the run, from `tpccma.runs.records.record_run`. Where it is itself what is published, it is not
+            compared with itself.
         tolerances: measure to how far it may lie outside the range of the published seeds. Training repeats exactly on
             one kind of processor and drifts by rounding on another.
         results_dir: where the published records lie.

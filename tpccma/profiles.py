@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tpccma.curriculum import ThreePhaseCurriculum
-from tpccma.evaluate.captioning import DecoderConfig
 from tpccma.methods import find_method
+from tpccma.tasks.decoder import DecoderConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

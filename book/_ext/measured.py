@@ -18,10 +18,10 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from tpccma.claims import claims_table, measured, reduced
-from tpccma.claims_report import summary_table
+from tpccma.evidence.claims import claims_table, measured, reduced
+from tpccma.evidence.readme import summary_table
 from tpccma.profiles import load_profile
-from tpccma.results import load_results
+from tpccma.runs.records import load_results
 
 
 def read_results(env) -> pd.DataFrame:

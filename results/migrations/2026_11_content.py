@@ -16,7 +16,7 @@ from pathlib import Path
 from tpccma import load_profile
 from tpccma.data.content import content_of_files
 from tpccma.files import write_whole
-from tpccma.results import load_records, record_path
+from tpccma.runs.records import load_records, record_path
 
 
 def name_the_data(record: dict, content: str) -> dict:

@@ -116,7 +116,7 @@ def load_corpus(profile) -> Corpus:
 
 def _load(profile) -> Corpus:
     if profile.data.kind == "demo":
-        from tpccma.data.demo import load_demo
+        from tpccma.data.scenes import load_demo
 
         return load_demo(profile.data)
     if profile.data.kind == "photos":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from tpccma.data import Corpus, Pairs
-from tpccma.data.coco import read_captions
+from tpccma.data.captions import read_captions
 from tpccma.data.fashion import read_styles
 from tpccma.data.shards import find_shards
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from tpccma.data import Corpus, Pairs
-from tpccma.data.coco import has_word
-from tpccma.data.frozen import image_features
-from tpccma.data.groups import group_items, hash_images, split_groups
+from tpccma.data.captions import has_word
+from tpccma.data.duplicates import group_items, hash_images, split_groups
+from tpccma.data.features import image_features
 
 COLUMNS = "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage,productDisplayName"
 TEMPLATES = (

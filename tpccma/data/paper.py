@@ -6,10 +6,10 @@ All lie in one folder, each in the layout in which it is handed out, see the cha
 from typing import TYPE_CHECKING
 
 from tpccma.data import Corpus
-from tpccma.data.labelled import choose_classes, imagenet_folders, small_set
+from tpccma.data.classes import choose_classes, imagenet_folders, small_set
 from tpccma.data.photos import karpathy_splits
 from tpccma.data.shards import PairSource, find_shards
-from tpccma.pretrained import image_transform
+from tpccma.models.pretrained import image_transform
 
 if TYPE_CHECKING:
     from tpccma.profiles import OpenClipModel, PaperData

@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from tpccma.data import Corpus, Pairs
-from tpccma.data.coco import Captioned, read_captions
-from tpccma.data.groups import group_items, hash_images, split_groups
+from tpccma.data.captions import Captioned, read_captions
+from tpccma.data.duplicates import group_items, hash_images, split_groups
 from tpccma.data.pictures import ImageFiles
-from tpccma.pretrained import image_transform
+from tpccma.models.pretrained import image_transform
 
 if TYPE_CHECKING:
     from tpccma.profiles import OpenClipModel, PhotoData
@@ -45,8 +45,8 @@ def load_photos(data: "PhotoData", architecture: "OpenClipModel", progress: bool
 
     Raises:
         FileNotFoundError: if the profile does not say where they are, or they are not there.
-        ValueError: if the captions cannot be read, see `tpccma.data.coco.read_captions`, or do not fill the splits; if
-            a picture is damaged and not to be skipped, which with splits in the file is found when it is read.
+        ValueError: if the captions cannot be read, see `tpccma.data.captions.read_captions`, or do not fill the splits;
+            if a picture is damaged and not to be skipped, which with splits in the file is found when it is read.
     """
     if data.captions is None or data.images_dir is None:
         raise FileNotFoundError("say where the photographs are: data.images_dir and data.captions in the profile")
@@ -74,7 +74,7 @@ def karpathy_splits(
         captions: the json.
         images_dir: where its names start from.
         transform: turns a PIL image into (3, H, W) float32.
-        captions_per_image: as `tpccma.data.coco.read_captions` takes it.
+        captions_per_image: as `tpccma.data.captions.read_captions` takes it.
         skip_missing: likewise.
         workers: processes that read pictures ahead.
 
@@ -82,7 +82,7 @@ def karpathy_splits(
         The pairs of each split, and for each what was read and left out.
 
     Raises:
-        FileNotFoundError, ValueError: as `tpccma.data.coco.read_captions` does.
+        FileNotFoundError, ValueError: as `tpccma.data.captions.read_captions` does.
     """
     pairs, reports = {}, {}
     for split in SPLITS:

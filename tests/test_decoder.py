@@ -1,0 +1,230 @@
+"""The text-only caption decoder: vocabulary, causality, training, generation and the projection on the memory."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from tpccma.tasks.decoder import (
+    CaptionDecoder,
+    DecoderConfig,
+    by_length,
+    caption_memory,
+    project_to_memory,
+    train_decoder,
+)
+from tpccma.tasks.vocabulary import EOS, PAD, SPECIAL, UNK, CaptionVocabulary, split_words
+
+SMALL = DecoderConfig(width=32, layers=2, heads=2, steps=150, batch_size=12, warmup_steps=10, max_tokens=8)
+CAPTIONS = [f"a {c} {s}, {p}." for c in ("red", "blue") for s in ("star", "ring", "cup") for p in ("left", "right")]
+
+
+def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> CaptionDecoder:
+    return train_decoder(unit(12, 16), CAPTIONS, SMALL, seed=0, progress=False)
+
+
+# vocabulary
+
+
+def test_words_are_lower_cased_and_punctuation_stands_alone():
+    words = ["a", "men's", "t-shirt", "(", "5", ".", "11", ")", ",", "&", "café", "!", "!"]
+    assert split_words("A Men's T-Shirt (5.11), & Café!!") == words
+
+
+def test_encode_ends_pads_cuts_and_marks_unknown_words():
+    vocabulary = CaptionVocabulary.from_captions(["a red star", "a cup", "A star"], min_count=2)
+    assert vocabulary.words == (*SPECIAL, "a", "star")  # "red" and "cup" occur once
+    a, star = 3, 4
+    expected = [[a, UNK, star, EOS], [a, star, EOS, PAD], [EOS, PAD, PAD, PAD]]
+    assert vocabulary.encode(["a red star", "a star", ""], max_tokens=9).tolist() == expected
+    assert vocabulary.encode(["a red star"], max_tokens=2).tolist() == [[a, UNK]]
+
+
+def test_decode_stops_at_the_end_token_and_joins_closing_marks():
+    vocabulary = CaptionVocabulary(["a", "star", ",", "."])
+    a, star, comma, stop = range(3, 7)
+    rows = torch.tensor([[a, star, comma, a, star, stop], [star, EOS, a, a, a, a], [EOS, PAD, PAD, PAD, PAD, PAD]])
+    assert vocabulary.decode(rows) == ["a star, a star.", "star", ""]
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.sampled_from(["a", "red", "t-shirt", "5", "&"]), min_size=1), min_size=1))
+def test_decode_inverts_encode_on_words(rows):
+    captions = [" ".join(words) for words in rows]
+    vocabulary = CaptionVocabulary.from_captions(captions)
+    assert vocabulary.decode(vocabulary.encode(captions, max_tokens=1000)) == captions
+
+
+def test_unusable_vocabularies_are_refused():
+    with pytest.raises(ValueError, match="no word occurs 2 times or more in 1 captions"):
+        CaptionVocabulary.from_captions(["a star"], min_count=2)
+    with pytest.raises(ValueError, match="min_count must be at least 1, got 0"):
+        CaptionVocabulary.from_captions(["a star"], min_count=0)
+    with pytest.raises(ValueError, match=r"got twice: \['star'\]"):
+        CaptionVocabulary(["star", "star"])
+
+
+# configuration
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"width": 30, "heads": 4}, "width must be a multiple of heads"),
+        ({"steps": 5, "warmup_steps": 6}, "warmup_steps must be at most steps"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"learning_rate": math.nan}, "learning_rate"),
+        ({"depth": 3}, "depth"),
+    ],
+)
+def test_impossible_configurations_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        DecoderConfig(**values)
+
+
+# decoder
+
+
+def test_logits_depend_on_the_embedding_and_earlier_tokens_only(decoder):
+    features, tokens = unit(1, 16, seed=1), torch.tensor([[3, 4, 5, 6, 7]])
+    changed = torch.tensor([[3, 4, 8, 6, 7]])  # the token at position 2 differs, so logits differ from position 3 on
+    first, second = decoder(features, tokens)[0], decoder(features, changed)[0]
+    torch.testing.assert_close(first[:3], second[:3])
+    assert ((first[3:] - second[3:]).abs().amax(dim=1) > 1e-3).all()
+    assert ((first - decoder(-features, tokens)[0]).abs().amax(dim=1) > 1e-3).all()
+
+
+def test_generation_with_kept_keys_agrees_with_the_full_pass(decoder):
+    features = unit(40, 16, seed=2)
+    tokens = decoder._greedy(features)
+    logits = decoder(features, tokens)
+    logits[:, :, [PAD, UNK]] = -torch.inf
+    logits[:, 0, EOS] = -torch.inf
+    said = tokens != PAD
+    assert torch.equal(logits.argmax(dim=2)[said], tokens[said])
+
+
+def test_the_decoder_says_its_training_captions_again(decoder):
+    assert not decoder.training
+    assert decoder.generate(unit(12, 16)) == CAPTIONS
+    assert decoder.generate(unit(12, 16), chunk_size=5) == CAPTIONS
+    assert decoder.generate(unit(12, 16)[:0]) == []
+
+
+def test_generation_is_never_empty_or_unknown_and_never_too_long():
+    vocabulary = CaptionVocabulary(["star"])
+    decoder = CaptionDecoder(vocabulary, 16, SMALL)
+    with torch.no_grad():
+        decoder.norm.weight.zero_()
+        decoder.norm.bias.copy_(torch.ones(32))
+        decoder.words.weight.copy_(torch.tensor([4.0, 2.0, 3.0, 1.0])[:, None].expand(4, 32))
+    # pad outweighs unk, unk the end, the end "star": the first word must be "star", then the end is likeliest
+    assert decoder.generate(unit(2, 16)) == ["star", "star"]
+    with torch.no_grad():
+        decoder.words.weight[EOS] = 0
+    assert decoder.generate(unit(2, 16)) == ["star " * 7 + "star"] * 2  # cut after max_tokens = 8
+
+
+def test_training_repeats_by_seed_and_leaves_the_global_random_state_alone():
+    config = SMALL.model_copy(update={"steps": 10})
+    state = torch.get_rng_state()
+    first, again, other = (train_decoder(unit(12, 16), CAPTIONS, config, seed, progress=False) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    for a, b in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(first.prefix.weight, other.prefix.weight)
+
+
+def test_the_progress_bar_goes_to_stderr_and_only_when_asked_for(capfd):
+    config = SMALL.model_copy(update={"steps": 10})
+    train_decoder(unit(12, 16), CAPTIONS, config, progress=False)
+    assert capfd.readouterr() == ("", "")
+    train_decoder(unit(12, 16), CAPTIONS, config, progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "caption decoder" in err
+
+
+def test_training_needs_a_caption_for_each_unit_norm_embedding(decoder):
+    with pytest.raises(ValueError, match="got 11 and 12"):
+        train_decoder(unit(12, 16), CAPTIONS[:11], SMALL)
+    with pytest.raises(ValueError, match="features must have unit norm, row 0 has 2"):
+        train_decoder(2 * unit(12, 16), CAPTIONS, SMALL)
+    with pytest.raises(ValueError, match="row 1 has nan"):
+        decoder.generate(torch.stack([unit(16), torch.full((16,), torch.nan)]))
+    with pytest.raises(ValueError, match=r"shape \(N, 16\), got \(2, 8\)"):
+        decoder.generate(unit(2, 8))
+
+
+# memory
+
+
+def test_projection_weighs_the_memory_by_the_softmax_of_the_cosines():
+    memory = torch.eye(2)
+    features = torch.tensor([[0.6, 0.8]])
+    # weights in the ratio exp(2 * 0.6) : exp(2 * 0.8) = 1 : exp(0.4) along two orthogonal captions
+    expected = torch.tensor([[1, math.exp(0.4)]]) / math.hypot(1, math.exp(0.4))
+    torch.testing.assert_close(project_to_memory(features, memory, temperature=2), expected)
+
+
+def test_projection_at_a_high_temperature_factor_is_the_nearest_caption():
+    memory, features = unit(50, 8), unit(20, 8, seed=1)
+    nearest = memory[(features @ memory.T).argmax(dim=1)]
+    torch.testing.assert_close(project_to_memory(features, memory, temperature=1e6), nearest)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 6), st.integers(1, 40), st.floats(0.1, 200), st.integers(0, 1000))
+def test_projection_has_unit_norm_and_does_not_depend_on_the_order_of_the_memory(count, size, temperature, seed):
+    features, memory = unit(count, 8, seed=seed), unit(size, 8, seed=seed + 1)
+    projected = project_to_memory(features, memory, temperature)
+    torch.testing.assert_close(projected.norm(dim=1), torch.ones(count))
+    torch.testing.assert_close(project_to_memory(features, memory.flip(0), temperature), projected, atol=1e-3, rtol=0)
+
+
+def test_projection_refuses_what_it_cannot_weigh():
+    with pytest.raises(ValueError, match="memory must have unit norm, row 0 has 3"):
+        project_to_memory(unit(2, 8), 3 * unit(4, 8))
+    with pytest.raises(ValueError, match=r"features must have shape \(N, 8\), got \(2, 4\)"):
+        project_to_memory(unit(2, 4), unit(4, 8))
+    with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
+        project_to_memory(unit(2, 8), unit(4, 8), temperature=0)
+
+
+def test_the_memory_is_a_random_choice_without_repetition():
+    features, state = torch.arange(10.0)[:, None], torch.get_rng_state()
+    memory = caption_memory(features, 4, seed=0)
+    assert len(set(memory.flatten().tolist()) & set(range(10))) == 4
+    assert torch.equal(memory, caption_memory(features, 4, seed=0))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert sorted(caption_memory(features, 99).flatten().tolist()) == list(range(10))
+    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+        caption_memory(features, 0)
+
+
+def test_parts_by_length_give_the_gradient_of_the_whole_batch(decoder):
+    tokens = decoder.vocabulary.encode(CAPTIONS, 8)
+    batch, features = torch.arange(12).flip(0), unit(12, 16)
+    parts = by_length(batch, tokens, size=5)
+    lengths = (tokens != 0).sum(1)
+    assert [len(part) for part in parts] == [5, 5, 2]
+    assert lengths[torch.cat(parts)].tolist() == sorted(lengths[batch].tolist())
+    assert sorted(torch.cat(parts).tolist()) == list(range(12))
+
+    def gradients(rows_of_parts):
+        decoder.zero_grad()
+        for rows in rows_of_parts:
+            target = tokens[rows, : lengths[rows].max()]
+            logits = decoder(features[rows], target).flatten(0, 1)
+            F.cross_entropy(logits, target.flatten(), ignore_index=0, reduction="sum").backward()
+        return torch.cat([parameter.grad.flatten() for parameter in decoder.parameters()])
+
+    torch.testing.assert_close(gradients(parts), gradients([batch]), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,122 @@
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from tpccma import base_run, evaluate, fine_tune
+from tpccma.data import Corpus
+from tpccma.metrics import modality_gap
+from tpccma.profiles import Profile
+from tpccma.runs.records import KEYS, SCHEMA
+from tpccma.tasks.evaluation import TASKS, Captioner, Embedded, embed, gap_bounds
+from tpccma.training.run import Run
+
+CHEAP = ("gap", "zeroshot", "retrieval", "clustering")
+
+
+@pytest.fixture(scope="module")
+def run(tiny_profile: Profile) -> Run:
+    return base_run(tiny_profile)
+
+
+@pytest.fixture(scope="module")
+def results(run: Run, tiny_corpus: Corpus) -> dict[str, float]:
+    """All tasks on the tiny profile, captioning included."""
+    return evaluate(run, tiny_corpus)
+
+
+def test_every_metric_of_the_schema_is_there_and_finite(results: dict[str, float]):
+    assert set(SCHEMA) - {*KEYS, "wall_seconds"} <= set(results)
+    assert all(isinstance(value, float) and math.isfinite(value) for value in results.values())
+
+
+def test_remedies_of_captioning_are_scored(results: dict[str, float]):
+    assert {"cider", "cider_memory", "cider_centred", "cider_text"} <= set(results)
+
+
+def test_shares_lie_between_0_and_1(results: dict[str, float]):
+    shares = [name for name in results if name.startswith(("zeroshot", "i2t", "t2i", "linear", "modality_mixing"))]
+    assert len(shares) > 8
+    assert all(0 <= results[name] <= 1 for name in shares)
+
+
+def test_gap_is_that_of_test_pictures_and_first_captions(results: dict[str, float], run: Run, tiny_corpus: Corpus):
+    x = run.encoder.embed_images(tiny_corpus.test.images)
+    y = run.encoder.embed_texts([captions[0] for captions in tiny_corpus.test.captions])
+    gap = modality_gap(x, y)
+    found = [results[f"{name}_gap"] for name in ("raw", "centroid", "distribution")]
+    assert found == pytest.approx([gap.raw, gap.centroid, gap.distribution], rel=1e-5)
+    assert found[0] ** 2 == pytest.approx(found[1] ** 2 + found[2] ** 2, rel=1e-4)
+
+
+def test_accuracy_is_the_mean_of_the_classes_by_their_share(results: dict[str, float], tiny_corpus: Corpus):
+    labels = tiny_corpus.test.labels
+    shares = torch.bincount(labels, minlength=len(tiny_corpus.classes)) / len(labels)
+    by_class = sum(
+        share * results[f"zeroshot_top1_{name}"]
+        for name, share in zip(tiny_corpus.classes, shares.tolist(), strict=True)
+        if share > 0
+    )
+    assert by_class == pytest.approx(results["zeroshot_top1"])
+
+
+def test_evaluation_repeats_exactly(results: dict[str, float], run: Run, tiny_corpus: Corpus):
+    again = evaluate(run, tiny_corpus, tasks=CHEAP)
+    assert again == {name: results[name] for name in again}
+
+
+def test_single_task_gives_its_metrics_only(run: Run, tiny_corpus: Corpus):
+    assert set(evaluate(run, tiny_corpus, tasks=("retrieval",))) == {
+        "i2t_recall_at_1",
+        "i2t_recall_at_5",
+        "t2i_recall_at_1",
+        "t2i_recall_at_5",
+    }
+
+
+def test_unknown_task_is_named_before_any_work(tiny_profile: Profile):
+    broken = Run(tiny_profile, "base", 0.0, 0, Path(), None, pd.DataFrame(), "")
+    with pytest.raises(ValueError, match=f"unknown task 'segmentation': give some of {', '.join(TASKS)}"):
+        evaluate(broken, tasks=("gap", "segmentation"))
+
+
+def test_post_processed_run_is_evaluated_like_any_other(
+    tiny_profile: Profile, tiny_corpus: Corpus, results: dict[str, float], tmp_path: Path
+):
+    run = fine_tune(tiny_profile, "mean-centering", 0, 0, tmp_path, tiny_corpus)
+    centred = evaluate(run, tiny_corpus, tasks=CHEAP)
+    assert set(centred) <= set(results)
+    assert centred["centroid_gap"] < 0.5 * results["centroid_gap"]  # claim C8
+
+
+def test_embed_keeps_each_pictures_captions_together(run: Run, tiny_corpus: Corpus):
+    test = embed(run.encoder, tiny_corpus.test)
+    assert (test.images.shape, test.captions.shape) == ((64, 128), (64, 5, 128))
+    alone = run.encoder.embed_texts([tiny_corpus.test.captions[7][3]])
+    torch.testing.assert_close(test.captions[7, 3], alone[0], atol=1e-5, rtol=1e-4)
+    assert torch.equal(test.first_captions, test.captions[:, 0])
+
+
+def test_bounds_enclose_the_gap():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.nn.functional.normalize(torch.randn(40, 5, generator=generator), dim=1)
+    y = torch.nn.functional.normalize(x + 0.3 + 0.1 * torch.randn(40, 5, generator=generator), dim=1)
+    bounds, gap = gap_bounds(Embedded(x, y[:, None]), resamples=200), modality_gap(x, y)
+    for name in ("raw", "centroid", "distribution"):
+        low, high = bounds[f"{name}_gap_low"], bounds[f"{name}_gap_high"]
+        assert low < high and low - 0.05 < float(getattr(gap, name)) < high + 0.05
+    assert bounds["raw_gap_low"] < gap.raw < bounds["raw_gap_high"]
+
+
+def test_decoder_is_fed_in_three_ways():
+    memory = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    captioner = Captioner(None, memory, image_mean=torch.tensor([0.6, 0.8]), text_mean=torch.tensor([1.0, 0.0]))
+    feeds = captioner.feeds(torch.tensor([[0.6, 0.8]]))
+    assert list(feeds) == ["", "_memory", "_centred"]
+    assert feeds[""].tolist() == [pytest.approx([0.6, 0.8])]
+    # memory: weights e^(100 * 0.8) : e^(100 * 0.6), as good as (0, 1) alone
+    assert feeds["_memory"].tolist() == [pytest.approx([0.0, 1.0], abs=1e-6)]
+    # centred: (0.6, 0.8) - (0.6, 0.8) + (1, 0)
+    assert feeds["_centred"].tolist() == [pytest.approx([1.0, 0.0])]

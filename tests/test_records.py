@@ -1,0 +1,211 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+import tpccma.runs.records
+from tpccma import load_profile
+from tpccma.runs.records import (
+    KEYS,
+    SCHEMA,
+    build_csv,
+    load_records,
+    load_results,
+    make_record,
+    record_path,
+    record_run,
+    save_record,
+)
+from tpccma.training.run import Run
+
+METRICS = {name: 0.25 for name in SCHEMA if name not in (*KEYS, "wall_seconds")} | {"zebra": 1.0, "aardvark": 2.0}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A finished run as far as records look at it: two steps of 1.25 and 2 s."""
+    steps = pd.DataFrame({"seconds": [1.25, 2.0], "samples_per_second": [100.0, 50.0]})
+    encoder = SimpleNamespace(model=SimpleNamespace(logit_scale=torch.tensor(math.log(50))))
+    return Run(load_profile("demo"), "tpc-cma", 0.05, 3, tmp_path / "run", encoder, steps, "0123abcd")
+
+
+def save(run: Run, folder: Path, **changes) -> Path:
+    return save_record(make_record(replace(run, **changes), METRICS), folder)
+
+
+def test_record_says_all_there_is_to_say(run: Run):
+    record = make_record(run, METRICS)
+    assert [record[key] for key in KEYS] == ["demo", "tpc-cma", 0.05, 3]
+    assert record["fingerprint"] == "0123abcd"
+    assert (record["wall_seconds"], record["samples_per_second"]) == (3.2, 75.0)  # the sum, rounded, and the median
+    assert {"python", "torch", "open_clip_torch", "numpy", "tpccma"} <= set(record["versions"])
+    assert set(record["hardware"]) == {"machine", "threads", "device"} and record["hardware"]["device"]
+    assert record["metrics"] == METRICS
+
+
+def test_record_round_trip(run: Run, tmp_path: Path):
+    record = make_record(run, METRICS)
+    path = save_record(record, tmp_path)
+    assert path == record_path("demo", "tpc-cma", 0.05, 3, tmp_path) == tmp_path / "demo" / "tpc-cma-a0.05-s3.json"
+    assert load_records(tmp_path) == [json.loads(path.read_text())] == [record]
+
+
+def test_metrics_are_rounded_to_six_digits(run: Run):
+    assert make_record(run, {"raw_gap": 1 / 3})["metrics"] == {"raw_gap": 0.333333}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_metric_that_is_not_finite_is_refused_by_name(run: Run, value: float):
+    with pytest.raises(ValueError, match=f"tpc-cma-a0.05-s3: metric cider is {value!r}"):
+        make_record(run, METRICS | {"cider": value})
+
+
+def test_csv_has_the_schema_first_then_the_rest_by_name(run: Run, tmp_path: Path):
+    save(run, tmp_path)
+    header = (tmp_path / "results.csv").read_text().splitlines()[0]
+    assert header == ",".join([*SCHEMA, "aardvark", "zebra"])
+
+
+def test_csv_has_one_row_a_run_in_order(run: Run, tmp_path: Path):
+    for method, alpha, seed in (("tpc-cma", 0.5, 0), ("tpc-cma", 0.05, 10), ("tpc-cma", 0.05, 2), ("base", 0.0, 0)):
+        save(run, tmp_path, method=method, alpha=alpha, seed=seed)
+    table = load_results(tmp_path)
+    keys = list(table[["method", "alpha", "seed"]].itertuples(index=False, name=None))
+    assert keys == [("base", 0.0, 0), ("tpc-cma", 0.05, 2), ("tpc-cma", 0.05, 10), ("tpc-cma", 0.5, 0)]
+    assert table.cider.tolist() == [0.25] * 4
+    assert table.wall_seconds.tolist() == [3.2] * 4
+
+
+def test_csv_of_records_equals_the_csv_kept_up_to_date(run: Run, tmp_path: Path):
+    save(run, tmp_path)
+    save(run, tmp_path, seed=4)
+    kept = (tmp_path / "results.csv").read_text()
+    (tmp_path / "results.csv").unlink()
+    assert build_csv(tmp_path).read_text() == kept
+
+
+def test_metric_that_a_run_lacks_is_empty(run: Run, tmp_path: Path):
+    save_record(make_record(run, {"raw_gap": 0.5}), tmp_path)
+    row = load_results(tmp_path).iloc[0]
+    assert row.raw_gap == 0.5 and math.isnan(row.cider)
+
+
+def test_record_of_the_same_fingerprint_is_left_alone(run: Run, tmp_path: Path):
+    path = save(run, tmp_path)
+    before = path.read_bytes()
+    save_record(make_record(run, METRICS | {"cider": 0.75}), tmp_path)
+    assert path.read_bytes() == before
+    assert load_results(tmp_path).cider.tolist() == [0.25]
+
+
+def test_record_of_another_fingerprint_is_replaced(run: Run, tmp_path: Path):
+    save(run, tmp_path)
+    save_record(make_record(replace(run, fingerprint="ffff0000"), METRICS | {"cider": 0.75}), tmp_path)
+    assert load_results(tmp_path).cider.tolist() == [0.75]
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["results.csv", "tpc-cma-a0.05-s3.json"]
+
+
+def test_run_is_evaluated_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[Run] = []
+    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda run, corpus: calls.append(run) or dict(METRICS))
+    first = record_run(run, results_dir=tmp_path / "results")
+    again = record_run(run, results_dir=tmp_path / "results")
+    assert again == first and len(calls) == 1
+    assert json.loads((run.folder / "record.json").read_text()) == first
+    assert len(load_results(tmp_path / "results")) == 1
+
+
+def test_other_evaluation_settings_evaluate_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[Run] = []
+    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda run, corpus: calls.append(run) or dict(METRICS))
+    record_run(run, results_dir=tmp_path / "results")
+    changed = replace(run, profile=load_profile("demo", evaluation__kmeans_restarts=3))
+    record_run(changed, results_dir=tmp_path / "results")
+    assert calls == [run, changed]
+
+
+@pytest.mark.parametrize("text", ["{", "", "[1, 2]", "5", "null", "\xff\xfe"])
+def test_file_that_is_no_record_is_named(run: Run, tmp_path: Path, text: str):
+    path = save(run, tmp_path)
+    path.write_bytes(text.encode("latin-1"))
+    for read in (load_records, build_csv):
+        with pytest.raises(ValueError, match=r"tpc-cma-a0\.05-s3\.json is not a record: .*remove it"):
+            read(tmp_path)
+
+
+def test_record_that_lacks_a_key_is_named(run: Run, tmp_path: Path):
+    path = save(run, tmp_path)
+    record = json.loads(path.read_text())
+    del record["seed"], record["metrics"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"s3\.json is not a record: it lacks seed, metrics"):
+        load_records(tmp_path)
+
+
+def test_results_of_one_profile(run: Run, tmp_path: Path):
+    save(run, tmp_path)
+    save(run, tmp_path, profile=load_profile("fashion"))
+    assert len(load_results(tmp_path)) == 2
+    assert load_results(tmp_path, "fashion").profile.tolist() == ["fashion"]
+
+
+def test_results_of_an_unknown_profile_are_named(run: Run, tmp_path: Path):
+    save(run, tmp_path)
+    with pytest.raises(ValueError, match="no run of profile 'paper'"):
+        load_results(tmp_path, "paper")
+
+
+def test_missing_csv_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"python -m tpccma\.results"):
+        load_results(tmp_path)
+
+
+# ---- kills, and other data
+
+
+def test_kill_between_record_and_csv_loses_no_row(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save(run, tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tpccma.runs.records, "build_csv", kill)
+        save(run, tmp_path, seed=4)
+    assert load_results(tmp_path).seed.tolist() == [3, 4]  # read before anything else is recorded
+    (tmp_path / "results.csv").unlink()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tpccma.files, "_sync", kill)
+        build_csv(tmp_path)
+    save(run, tmp_path)  # that record is there already
+    assert pd.read_csv(tmp_path / "results.csv").seed.tolist() == [3, 4]
+
+
+def kill(*arguments) -> None:
+    raise KeyboardInterrupt
+
+
+def test_number_that_was_edited_in_the_csv_is_not_believed(run: Run, tmp_path: Path):
+    save(run, tmp_path)
+    path = tmp_path / "results.csv"
+    path.write_text(path.read_text().replace("0.25", "0.95"))
+    assert load_results(tmp_path).cider.tolist() == [0.25]
+    assert "0.95" not in path.read_text()
+
+
+def test_csv_without_records_is_read_as_it_is(run: Run, tmp_path: Path):
+    path = save(run, tmp_path)
+    path.unlink()
+    assert load_results(tmp_path).cider.tolist() == [0.25]
+
+
+def test_record_of_other_data_is_refused_not_replaced(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    one, other = replace(run, content="aaaa"), replace(run, content="bbbb", folder=run.folder / "other")
+    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda run, corpus: dict(METRICS))
+    record_run(one, results_dir=tmp_path / "results")
+    before = load_records(tmp_path / "results")
+    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda *arguments: pytest.fail("evaluated"))
+    with pytest.raises(ValueError, match=r"s3\.json was recorded on other data \(content aaaa, now bbbb\).*name"):
+        record_run(other, results_dir=tmp_path / "results")
+    assert load_records(tmp_path / "results") == before

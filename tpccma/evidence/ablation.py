@@ -1,0 +1,119 @@
+"""What each part of TPC-CMA does: runs without it at alpha 0.5, against all of TPC-CMA and against continued CLIP."""
+
+import pandas as pd
+
+from tpccma.evidence.estimates import Setting, changes, continued_clip, excludes_zero, mark, spread
+from tpccma.methods import ABLATION_ALPHA
+
+WHOLE = "all of TPC-CMA"
+# Method to what was taken away or changed; see `tpccma.methods`.
+PARTS = {
+    "tpc-cma-no-reweighted": "no re-weighted contrast",
+    "tpc-cma-no-geometry": "no geometry term",
+    "tpc-cma-no-centroid": "no centroid term",
+    "tpc-cma-no-paired": "no paired term",
+    "tpc-cma-fixed-alpha": "alpha fixed, no curriculum",
+    "tpc-cma-linear-ramp": "linear ramp only",
+    "tpc-cma-not-gradient-aware": "not gradient-aware",
+    "tpc-cma-anchor-0": "anchor 0",
+    "tpc-cma-anchor-0.3": "anchor 0.3",
+}
+
+
+def whole(profile: str) -> Setting:
+    """Return all of TPC-CMA at the ablations' alpha."""
+    return Setting(profile, "tpc-cma", ABLATION_ALPHA)
+
+
+def parts(profile: str) -> dict[str, Setting]:
+    """Return every ablation by its label."""
+    return {label: Setting(profile, method, ABLATION_ALPHA) for method, label in PARTS.items()}
+
+
+def against_whole(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
+    """Set every ablation against all of TPC-CMA.
+
+    Args:
+        results: from `tpccma.runs.records.load_results`.
+        profiles: which profiles.
+
+    Returns:
+        A tidy table of `tpccma.evidence.estimates`.
+    """
+    return pd.concat(
+        [changes(results, {label: (part, whole(name)) for label, part in parts(name).items()}) for name in profiles],
+        ignore_index=True,
+    )
+
+
+def against_clip(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
+    """Set all of TPC-CMA and every ablation against continued CLIP, which keeps the gain of further training apart.
+
+    Args:
+        results: from `tpccma.runs.records.load_results`.
+        profiles: which profiles.
+
+    Returns:
+        A tidy table of `tpccma.evidence.estimates`.
+    """
+    return pd.concat(
+        [
+            changes(results, {label: (part, continued_clip(name)) for label, part in all_settings(name).items()})
+            for name in profiles
+        ],
+        ignore_index=True,
+    )
+
+
+def all_settings(profile: str) -> dict[str, Setting]:
+    """Return all of TPC-CMA and every ablation by label."""
+    return {WHOLE: whole(profile), **parts(profile)}
+
+
+def anchors(profile: str) -> dict[str, Setting]:
+    """Return the runs that differ in the share of the anchor phase alone."""
+    named = parts(profile)
+    return {
+        "anchor 0": named["anchor 0"],
+        "anchor 0.15 (all of TPC-CMA)": whole(profile),
+        "anchor 0.3": named["anchor 0.3"],
+    }
+
+
+def starred(table: pd.DataFrame) -> pd.DataFrame:
+    """Lay changes out for a reader, a star where the interval excludes 0.
+
+    Args:
+        table: from `against_whole` or `against_clip`.
+
+    Returns:
+        Strings; a row an ablation on a profile, a column a measure.
+    """
+    return pd.concat({name: spread(part, mark) for name, part in table.groupby("profile", sort=False)})
+
+
+def count_changes(table: pd.DataFrame) -> str:
+    """Count the changes whose interval excludes 0, against what chance alone would give.
+
+    Args:
+        table: from `against_whole` or `against_clip`, of one profile.
+
+    Returns:
+        Text such as "12 of 81 differences have an interval that excludes 0, where chance alone would give about 4".
+    """
+    judged = table[table.low.notna()]
+    if judged.empty:
+        return "no differences with an interval yet"
+    found = sum(excludes_zero(row) for row in judged.itertuples())
+    chance = f"where chance alone would give about {0.05 * len(judged):.0f}"
+    return f"{found} of {len(judged)} differences have an interval that excludes 0, {chance}"
+
+
+def without_effect(table: pd.DataFrame) -> str:
+    """Name the ablations that leave every measure as it was, to the last digit; "none" if there are none.
+
+    Args:
+        table: from `against_whole`, of one profile.
+    """
+    judged = table[table.ours.notna()]
+    return ", ".join(row for row, part in judged.groupby("row", sort=False) if (part.ours == 0).all()) or "none"

@@ -1,0 +1,129 @@
+"""What the logit scale of the base model decides: gaps, effects and verdicts on bases at several scales.
+
+Each family, "demo" or "fashion", has bases whose logit scale was fixed at 20, 50 or 100, or learned; 100 is the plain
+profile.
+"""
+
+import pandas as pd
+
+from tpccma.evidence.claims import PREDICTED, claims_table
+from tpccma.evidence.estimates import OUTCOMES, Setting, changes, levels
+from tpccma.evidence.prediction import main_models, predict
+from tpccma.evidence.verdicts import VERDICTS, judge_prediction, write
+
+SCALES = {"20": "-scale-20", "50": "-scale-50", "100": "", "learned": "-scale-learned"}
+MODELS = {"base": ("base", 0.0), "continued CLIP": ("tpc-cma", 0.0), "alpha 0.05": ("tpc-cma", 0.05)}
+MODELS |= {"alpha 0.5": ("tpc-cma", 0.5)}
+CLAIMS_RUN = ("C1", "C2", "C3", "C4", "C5")
+
+
+def scale_settings(family: str) -> dict[str, dict[str, Setting]]:
+    """Return the settings of a family: scale to model to setting."""
+    return {
+        scale: {model: Setting(family + suffix, *setting) for model, setting in MODELS.items()}
+        for scale, suffix in SCALES.items()
+    }
+
+
+def scale_levels(results: pd.DataFrame, family: str, columns: dict[str, str] = OUTCOMES) -> pd.DataFrame:
+    """Average measures over seeds for every base and what was fine-tuned from it.
+
+    Args:
+        results: from `tpccma.runs.records.load_results`.
+        family: "demo" or "fashion".
+        columns: measures, to their labels.
+
+    Returns:
+        A tidy table of `tpccma.evidence.estimates`, row the model, and a column ``scale``.
+    """
+    named = scale_settings(family).items()
+    return pd.concat([levels(results, models, columns).assign(scale=scale) for scale, models in named])
+
+
+def scale_changes(results: pd.DataFrame, family: str, against: str, columns: dict[str, str] = OUTCOMES) -> pd.DataFrame:
+    """Take what alpha 0.05 and 0.5 change on every base.
+
+    Args:
+        results: from `tpccma.runs.records.load_results`.
+        family: "demo" or "fashion".
+        against: "base" or "continued CLIP", of the same scale.
+        columns: measures, to their labels.
+
+    Returns:
+        A tidy table of `tpccma.evidence.estimates`; a row such as "alpha 0.5, scale 20".
+    """
+    pairs = {
+        f"{model}, scale {scale}": (models[model], models[against])
+        for model in ("alpha 0.05", "alpha 0.5")
+        for scale, models in scale_settings(family).items()
+    }
+    return changes(results, pairs, columns)
+
+
+def verdicts_by_scale(results: pd.DataFrame, family: str) -> pd.DataFrame:
+    """Judge claims C1 to C5 on every base of a family.
+
+    Args:
+        results: from `tpccma.runs.records.load_results`.
+        family: "demo" or "fashion".
+
+    Returns:
+        Verdicts; a row a claim, reading and reference, a column a scale.
+    """
+    profiles = {family + suffix: scale for scale, suffix in SCALES.items()}
+    table = claims_table(results, tuple(profiles))
+    table = table[table.claim.isin(CLAIMS_RUN)].assign(scale=table.profile.map(profiles))
+    index = ["claim", "reading", "against"]
+    order = table[index].drop_duplicates()
+    wide = table.pivot(index=index, columns="scale", values="verdict")
+    return wide.reindex(index=pd.MultiIndex.from_frame(order), columns=list(SCALES)).rename_axis(columns="base's scale")
+
+
+def describe_verdicts(verdicts: pd.DataFrame, against: str) -> str:
+    """Say which verdicts change with the scale of the base.
+
+    Args:
+        verdicts: from `verdicts_by_scale`.
+        against: "base" or "continued CLIP".
+
+    Returns:
+        Text such as "1 of 13 readings changes its verdict with the scale: C4 relative (reproduced at 50, 100; not
+        reproduced at 20, learned)". A scale that was not run is no change.
+    """
+    own = verdicts[verdicts.index.get_level_values("against") == against].droplevel("against").replace("not run", pd.NA)
+    own = own[own.notna().sum(axis=1) > 1]
+    if own.empty:
+        return "fewer than two scales were run"
+    changed = own[own.nunique(axis=1) > 1]
+    named = [f"{claim} {reading} ({_by_verdict(row)})" for (claim, reading), row in changed.iterrows()]
+    count = f"{len(changed)} of {len(own)} readings change their verdict with the scale"
+    return f"{count}: {', '.join(named)}" if named else count
+
+
+def _by_verdict(row: pd.Series) -> str:
+    scales = {verdict: row.index[row == verdict] for verdict in VERDICTS}
+    return "; ".join(f"{verdict} at {', '.join(where)}" for verdict, where in scales.items() if len(where))
+
+
+def pooled_predictions(results: pd.DataFrame, family: str) -> pd.DataFrame:
+    """Measure how well the gaps predict tasks over the bases of a family pooled, a further reading of C6 and C7.
+
+    Args:
+        results: from `tpccma.runs.records.load_results`.
+        family: "demo" or "fashion".
+
+    Returns:
+        Strings; one row a task and choice of models: the four models that every base has, or all models of every base.
+        R² of the paired distribution gap and of the raw gap, their difference, with intervals, and the verdict on C6.
+    """
+    runs = results[results.profile.isin([family + suffix for suffix in SCALES.values()])]
+    four = runs[pd.MultiIndex.from_frame(runs[["method", "alpha"]]).isin(MODELS.values())]
+    rows = []
+    for models, part in (("four of every base", four), ("all of every base", main_models(runs))):
+        for task, quality in PREDICTED.items():
+            found = predict(part, "distribution_gap", quality)
+            verdict = judge_prediction(found.difference, found.measure.high >= 0.986)
+            numbers = [write(found.measure, 2), write(found.raw, 2), write(found.difference, 2, sign=True)]
+            rows.append((models, task, found.measure.n, *numbers, verdict))
+    columns = ["models", "task", "settings", "distribution gap", "raw gap", "distribution minus raw", "verdict on C6"]
+    return pd.DataFrame(rows, columns=columns).set_index(["models", "task"])

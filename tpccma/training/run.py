@@ -1,0 +1,303 @@
+"""Fine-tune a CLIP with one dial, alpha.
+
+    >>> run = fine_tune("demo", alpha=0.5, seed=0)   # 1 to 2 minutes on two cores
+    >>> run.encoder.embed_texts(["a red star."]).shape
+    torch.Size([1, 128])
+
+Running the same call again loads what is finished and resumes what is not. One process or many (``accelerate launch``)
+run the same code. From a shell, with evaluation and record::
+
+    python -m tpccma.train --profile demo --alpha 0.5 --seed 0
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import pandas as pd
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from tpccma.data import Corpus, load_corpus
+from tpccma.data.content import content_of_corpus, content_of_files
+from tpccma.loss import check_alpha
+from tpccma.methods import METHODS, Method, check_method
+from tpccma.methods.post_processing import PostProcessed
+from tpccma.models import Encoder, build_model, load_encoder, read_weights, weights_path
+from tpccma.profiles import Profile, Training, load_profile
+from tpccma.training.loop import Trainer
+
+MAP_PAIRS = 20_000  # pairs of a stream from which the maps of a post-processing are taken [ours]
+
+
+@dataclass
+class Run:
+    """A finished training.
+
+    Args:
+        profile: what it was made from.
+        method: its name in `tpccma.methods`, or "base".
+        alpha: the alpha_target of a method with a dial, else 0.
+        seed: of batches, captions and initial weights.
+        folder: where its files lie: ``model.safetensors``, ``steps.csv`` and ``record.json``; of "base" the record
+            only.
+        encoder: the trained model.
+        steps: one row a step: phase, alpha, losses, gradients, learning rate, samples a second; empty for "base".
+        fingerprint: checksum of all settings that decide the training.
+        content: names the data, see `tpccma.data.content`; "" where the settings do.
+    """
+
+    profile: Profile
+    method: str
+    alpha: float
+    seed: int
+    folder: Path
+    encoder: Encoder
+    steps: pd.DataFrame
+    fingerprint: str
+    content: str = ""
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds of the training steps, data loading and interruptions excepted; 0 for "base"."""
+        return float(self.steps["seconds"].sum()) if len(self.steps) else 0.0
+
+    @property
+    def samples_per_second(self) -> float:
+        """Median over the steps; 0 for "base"."""
+        return float(self.steps["samples_per_second"].median()) if len(self.steps) else 0.0
+
+    @property
+    def name(self) -> str:
+        """What its files are named, ``<method>-a<alpha>-s<seed>``."""
+        return run_name(self.method, self.alpha, self.seed)
+
+
+def run_name(method: str, alpha: float, seed: int) -> str:
+    """Name a run ``<method>-a<alpha>-s<seed>``."""
+    return f"{method}-a{alpha:g}-s{seed}"
+
+
+def fine_tune(
+    profile: str | Path | Profile = "demo",
+    method: str = "tpc-cma",
+    alpha: float = 0.5,
+    seed: int = 0,
+    runs_dir: str | Path = "runs",
+    corpus: Corpus | None = None,
+) -> Run:
+    """Fine-tune a profile's base model, or post-process it, by any of `tpccma.methods`.
+
+    A progress bar with loss, alpha and samples/s is shown on a terminal; ``steps.csv`` in the run's folder grows as the
+    run does.
+
+    Args:
+        profile: a name, the path of a YAML file, or a `Profile`.
+        method: "tpc-cma", "clip" for continued plain CLIP, or another name in `tpccma.methods`.
+        alpha: alpha_target of tpc-cma and its ablations, 0 to 1; the others take 0 only.
+        seed: of batch order and choice of captions, >= 0.
+        runs_dir: checkpoints and logs go to ``<runs_dir>/<profile>/<method>-a<alpha>-s<seed>-<fingerprint>/``, with
+            ``-<content>`` behind it where the data lie in files.
+        corpus: the profile's data, where the caller has it loaded already.
+
+    Returns:
+        The `Run`, trained or loaded.
+
+    Raises:
+        ValueError: for an unknown profile or method, or an alpha or seed out of range, before any work.
+    """
+    profile = load_profile(profile)
+    alpha, seed = check_alpha(alpha), check_seed(seed)
+    how = check_method(method, alpha)
+    base = base_run(profile, seed, runs_dir, corpus)
+    run = _new_run(profile, (method, alpha, seed), base.encoder, runs_dir, base.content)
+    if how.maps:
+        _add_maps(run, how, corpus)
+    if how.trained:
+        settings = load_profile(profile, **how.changes)
+        run.steps = _train(run, settings, profile.training_of(method), corpus, how)
+    return run
+
+
+def _new_run(
+    profile: Profile,
+    key: tuple[str, float, int],
+    encoder: Encoder,
+    runs_dir: str | Path,
+    content: str,
+    from_scratch: bool = False,
+) -> Run:
+    """Name a run by all that decides it; nothing is trained or loaded yet."""
+    mark = fingerprint(profile, *key, from_scratch)
+    folder = Path(runs_dir) / profile.name / "-".join(filter(None, (run_name(*key), mark, content)))
+    return Run(profile, *key, folder, encoder, pd.DataFrame(), mark, content)
+
+
+def _content(profile: Profile, corpus: Corpus | None) -> str:
+    return content_of_files(profile.data) if corpus is None else content_of_corpus(corpus)
+
+
+def _add_maps(run: Run, how: Method, corpus: Corpus | None) -> None:
+    """Put a method's maps behind the towers of a run's model; without training they are saved with it."""
+    corpus = corpus or load_corpus(run.profile)
+    encoder = run.encoder
+    encoder.model = PostProcessed(encoder.model, *how.maps(*_training_embeddings(encoder, corpus, run.seed)))
+    if not how.trained:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        encoder.save(run.folder / "model.safetensors")
+
+
+def _training_embeddings(encoder: Encoder, corpus: Corpus, seed: int) -> tuple[Tensor, Tensor]:
+    """Embed the pairs that fine-tuning would see, each picture with one caption; of a stream, the first `MAP_PAIRS`."""
+    encoder.use_gpu()
+    if corpus.stream is None:
+        images = encoder.embed_images(corpus.train.images)
+        return images, encoder.embed_texts([captions[0] for captions in corpus.train.captions])
+    count, size = min(MAP_PAIRS, corpus.stream.pairs), min(250, corpus.stream.pairs)
+    loader = corpus.stream.open(encoder.tokenizer, seed, 0, 1).batches(size, corpus.stream.workers)
+    found = [encoder.embed_batch(images, tokens) for images, tokens in islice(loader, count // size)]
+    images, texts = (torch.cat(part) for part in zip(*found, strict=True))
+    return images, texts
+
+
+def base_run(
+    profile: str | Path | Profile = "demo", seed: int = 0, runs_dir: str | Path = "runs", corpus: Corpus | None = None
+) -> Run:
+    """Load a profile's base model as a run of method "base"; heads have one a seed, trained where it is missing.
+
+    Args as in `fine_tune`. Returns the `Run`; without steps where the weights were there before.
+    """
+    profile, seed = load_profile(profile), check_seed(seed)
+    if profile.model.kind == "heads":
+        return train_base(profile, seed, runs_dir, corpus)
+    content = _content(profile, corpus)
+    if profile.model.pretrained is None:  # one base for all seeds, by the recipe of the shipped one
+        encoder = train_base(base_recipe(profile), 0, runs_dir).encoder
+    else:
+        encoder = load_encoder(profile, weights_path(profile))
+    return _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content)
+
+
+def base_recipe(profile: Profile) -> Profile:
+    """Return a profile as its base model is trained: the demo's has base_pairs to learn from."""
+    if profile.data.kind != "demo":
+        return profile
+    return load_profile(profile, data__train_pairs=profile.data.base_pairs)
+
+
+def train_base(profile: Profile, seed: int = 0, runs_dir: str | Path = "runs", corpus: Corpus | None = None) -> Run:
+    """Train a profile's base model from scratch with plain CLIP, by the recipe in the profile's ``base`` part.
+
+    Args:
+        profile: what to train.
+        seed: of initial weights, batch order and choice of captions.
+        runs_dir: where the work is done.
+        corpus: the profile's data, where the caller has it loaded already.
+
+    Returns:
+        The `Run`, trained or loaded.
+    """
+    encoder, content = build_model(profile, seed), _content(profile, corpus)
+    run = _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content, from_scratch=True)
+    run.steps = _train(run, profile, profile.base, corpus)
+    return run
+
+
+def check_seed(seed: int) -> int:
+    """Return a seed if it is a whole number from 0 to 2**31 - 1.
+
+    Raises:
+        ValueError: naming the value otherwise.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise ValueError(f"seed must be a whole number from 0 to {2**31 - 1}, got {seed!r}")
+    return seed
+
+
+def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scratch: bool = False) -> str:
+    """Name all settings that decide a training, in eight hexadecimal digits.
+
+    Places on this machine are left out: which data lie there is named by `tpccma.data.content`.
+
+    The base model counts by its recipe where the recipe is run here (heads, or from_scratch), else by the bytes of its
+    weights.
+    """
+    by_recipe = from_scratch or profile.model.kind == "heads" or profile.model.pretrained is None
+    parts = {"data", "model"} | ({"base"} if by_recipe else set())
+    how = METHODS.get(method)
+    if how and how.trained:
+        parts |= {"fine_tune", "loss", "curriculum"}
+        changed = load_profile(profile, **how.changes)
+        profile = changed.model_copy(update={"fine_tune": profile.training_of(method)})
+    settings = profile.model_dump(mode="json", include=parts, exclude_none=True)
+    settings["data"] = {
+        key: value
+        for key, value in settings["data"].items()
+        if not key.endswith("_dir") and key not in ("captions", "workers", "download") and value is not False
+    }
+    if settings.get("curriculum", {}).get("shape") == "cosine":
+        del settings["curriculum"]["shape"]
+    settings["model"].pop("pretrained", None)
+    text = json.dumps([settings, method, alpha, seed], sort_keys=True)
+    weights = b"" if by_recipe else weights_path(profile).read_bytes()
+    return hashlib.sha256(text.encode() + weights).hexdigest()[:8]
+
+
+def _train(
+    run: Run, profile: Profile, training: Training, corpus: Corpus | None, method: Method = METHODS["clip"]
+) -> pd.DataFrame:
+    """Train a run's encoder in place, or load what an earlier call has finished; return the log of its steps."""
+    encoder, folder = run.encoder, run.folder
+    final, log = folder / "model.safetensors", folder / "steps.csv"
+    if not final.is_file():
+        corpus = corpus or load_corpus(profile)
+        trainer = Trainer(encoder, profile, training, run.alpha, run.seed, folder, corpus, method)
+        trainer.run()
+        if trainer.accelerator.is_main_process:
+            encoder.save(final)
+            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        trainer.accelerator.wait_for_everyone()
+    encoder.model.load_state_dict(read_weights(final))
+    return pd.read_csv(log)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Fine-tune, evaluate and record one run from the command line."""
+    from tpccma.runs.records import check_base, check_free, record_path, record_run
+
+    parser = argparse.ArgumentParser(prog="python -m tpccma.train", description=main.__doc__)
+    parser.add_argument("--profile", default="demo", help="name, or path of a .yaml file")
+    parser.add_argument("--method", default="tpc-cma", choices=("base", *METHODS))
+    parser.add_argument("--alpha", type=float, help="0 (plain CLIP) to 1; default 0.5 where the method has the dial")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data-dir", help="where the profile's data lie, if it needs any")
+    parser.add_argument("--runs-dir", default="runs", help="checkpoints and logs")
+    parser.add_argument("--results-dir", default="results", help="records")
+    given = parser.parse_args(arguments)
+    dial = given.method in METHODS and METHODS[given.method].dial
+    alpha = given.alpha if given.alpha is not None else 0.5 if dial else 0.0
+    try:
+        profile = load_profile(given.profile, **({"data__data_dir": given.data_dir} if given.data_dir else {}))
+        check_free(profile, (given.method, alpha, given.seed), content_of_files(profile.data), given.results_dir)
+        if given.method == "base":
+            run = base_run(profile, given.seed, given.runs_dir)
+        else:
+            check_base(profile, given.results_dir)
+            run = fine_tune(profile, given.method, alpha, given.seed, given.runs_dir)
+        if not PartialState().is_main_process:
+            return  # one process evaluates
+        record = record_run(run, results_dir=given.results_dir)
+        print(record_path(record["profile"], record["method"], record["alpha"], record["seed"], given.results_dir))
+        if given.method == "base":
+            check_base(profile, given.results_dir)
+    except (ValueError, FileNotFoundError) as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
