@@ -11,8 +11,8 @@ from hypothesis import settings
 import tpccma.runs.workers
 from tpccma import load_profile
 from tpccma.data import Corpus, load_corpus
-from tpccma.models import build_model
 from tpccma.profiles import Profile
+from tpccma.training.encoders import build_encoder
 
 # The same examples on every machine, and no time limit on one: a busy machine is no failure.
 settings.register_profile("tpccma", deadline=None, derandomize=True, database=None)
@@ -35,7 +35,7 @@ TINY = {
 def tiny_profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     """The demo profile on 256 pairs, 16 steps of 32, from an untrained base of its own."""
     path: Path = tmp_path_factory.mktemp("base") / "base.safetensors"
-    build_model(load_profile("demo")).save(path)
+    build_encoder(load_profile("demo")).save(path)
     return load_profile("demo", model__pretrained=str(path), **TINY)
 
 

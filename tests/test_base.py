@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tpccma import load_profile
-from tpccma.models import weights_path
+from tpccma.training.encoders import weights_path
 from tpccma.training.make_base import base_recipe, card_path, make_card
 
 DEMO = load_profile("demo")

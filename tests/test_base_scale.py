@@ -13,8 +13,8 @@ from tpccma.evidence.base_scale import (
     scale_settings,
     verdicts_by_scale,
 )
+from tpccma.evidence.table import load_results
 from tpccma.profiles import profile_names
-from tpccma.runs.records import load_results
 
 
 @pytest.fixture

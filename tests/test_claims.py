@@ -29,8 +29,8 @@ from tpccma.evidence.readme import (
     summary_table,
     write_readme,
 )
+from tpccma.evidence.table import load_results
 from tpccma.methods import ABLATIONS
-from tpccma.runs.records import load_results
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,8 +17,9 @@ from tpccma import fine_tune, load_profile
 from tpccma.data import Corpus
 from tpccma.data.content import content_of_corpus, content_of_files
 from tpccma.data.fashion import COLUMNS
+from tpccma.evidence.table import load_results
 from tpccma.profiles import Profile
-from tpccma.runs.records import load_results, record_run
+from tpccma.runs.record import record_run
 from tpccma.runs.sweep import sweep
 
 MODEL = "tpccma-content-test"
@@ -107,7 +108,7 @@ def test_changed_data_are_other_data_and_moved_ones_the_same(
 
 
 def test_two_folders_of_one_shape_give_two_runs_and_two_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tpccma.runs.records.evaluate", lambda run, corpus: {"raw_gap": 1.0})
+    monkeypatch.setattr("tpccma.runs.record.evaluate", lambda run, corpus: {"raw_gap": 1.0})
     runs = []
     for i in range(2):
         profile = photos(write_photos(tmp_path / str(i), seed=i), name=f"photos-{i}")
@@ -118,7 +119,7 @@ def test_two_folders_of_one_shape_give_two_runs_and_two_records(tmp_path: Path, 
 
 
 def test_other_data_under_one_name_train_anew_and_spare_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tpccma.runs.records.evaluate", lambda run, corpus: {"raw_gap": 1.0})
+    monkeypatch.setattr("tpccma.runs.record.evaluate", lambda run, corpus: {"raw_gap": 1.0})
     profiles = [photos(write_photos(tmp_path / str(i), seed=i)) for i in range(2)]
     runs = [fine_tune(profile, alpha=0.5, runs_dir=tmp_path / "runs") for profile in profiles]
     assert runs[0].folder != runs[1].folder and all((run.folder / "model.safetensors").is_file() for run in runs)

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-import tpccma.models.encoder
+import tpccma.training.encoders
 from tpccma import fine_tune, load_profile
 from tpccma.data import Corpus, Pairs
 from tpccma.methods import METHODS
@@ -41,7 +41,7 @@ def featured() -> tuple[Profile, Corpus]:
     causes = torch.randn(192, 6, generator=generator)
     images = causes @ torch.randn(6, 16, generator=generator)
     texts = dict(zip([f"text {i}" for i in range(192)], causes @ torch.randn(6, 8, generator=generator), strict=True))
-    tpccma.models.encoder._tokenizer = lambda profile: lambda names: torch.stack([texts[name] for name in names])
+    tpccma.training.encoders.make_tokenizer = lambda profile: lambda names: torch.stack([texts[name] for name in names])
     pairs = Pairs(images, [[name] for name in texts], torch.arange(192) % 3)
     return load_profile("fashion", **PROFILE), Corpus(pairs, pairs, pairs, ("one", "two", "three"), ("a {}.",))
 

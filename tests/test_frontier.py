@@ -30,7 +30,7 @@ from tpccma.evidence.frontier import (
 )
 from tpccma.evidence.verdicts import Estimate, gain
 from tpccma.profiles import load_profile
-from tpccma.runs.sweep import SEEDS, plan
+from tpccma.runs.jobs import SEEDS, planned_jobs
 
 HALF = 2.484138  # of the interval of 1, 2, 3: standard deviation 1, t(0.975, 2 degrees) = 4.302653, over sqrt(3)
 
@@ -78,7 +78,7 @@ def test_compared_runs_are_ordered_and_leave_out_ablations_and_the_twin():
 
 
 def test_missing_seeds_are_named():
-    jobs = [job for job in plan("demo") if not job.method.startswith("tpc-cma-")]
+    jobs = [job for job in planned_jobs("demo") if not job.method.startswith("tpc-cma-")]
     results = table_of(*(rows(job.method, job.alpha, (job.seed,)) for job in jobs))
     assert missing_seeds(results, "demo").endswith("settings, every seed recorded.")
     cut = results[~((results.alpha == 0.3) & (results.seed > 1)) & (results.method != "fahim")]

@@ -11,9 +11,10 @@ from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.data import Corpus, Pairs
 from tpccma.methods import ABLATIONS, METHODS, check_method, find_method
 from tpccma.methods.post_processing import PostProcessed, Recentre
-from tpccma.models import Encoder, build_model
+from tpccma.models import Encoder
 from tpccma.profiles import Profile
 from tpccma.runs.records import KEYS, load_records
+from tpccma.training.encoders import build_encoder
 from tpccma.training.loop import Trainer
 from tpccma.training.run import Run, fingerprint, run_name
 
@@ -279,18 +280,18 @@ def test_captions_are_compared_by_the_base_or_by_the_features_given(
     tiny_profile: Profile, tiny_corpus: Corpus, tmp_path
 ):
     method = METHODS["align-clip"]
-    encoder = build_model(tiny_profile)
+    encoder = build_encoder(tiny_profile)
     trainer = Trainer(encoder, tiny_profile, tiny_profile.fine_tune, 0.0, 0, tmp_path, tiny_corpus, method)
     tokens = encoder.tokenizer(TEXTS)
     with torch.no_grad():
-        expected = build_model(tiny_profile).model.eval().encode_text(tokens, normalize=True)
+        expected = build_encoder(tiny_profile).model.eval().encode_text(tokens, normalize=True)
         torch.testing.assert_close(trainer._sentences(tokens), expected)
 
     # heads: their text features are sentence embeddings already
     profile = load_profile("fashion", model__image_width=4, model__text_width=3, model__embed_dim=2)
     features = torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0]])
     pairs = Pairs(torch.ones(2, 4), [["a"], ["b"]], torch.zeros(2))
-    heads = Encoder(build_model(profile).model, lambda texts: features, profile.model)
+    heads = Encoder(build_encoder(profile).model, lambda texts: features, profile.model)
     settings = profile.fine_tune.model_copy(update={"batch_size": 2})
     corpus = Corpus(pairs, pairs, pairs, ("thing",), ("a {}.",))
     trainer = Trainer(heads, profile, settings, 0.0, 0, tmp_path, corpus, method)

@@ -11,17 +11,9 @@ from safetensors.torch import save_file
 
 from tpccma import load_profile
 from tpccma.data.scenes import make_pairs
-from tpccma.models import (
-    Encoder,
-    build_model,
-    evaluating,
-    load_encoder,
-    prepare,
-    read_metadata,
-    read_weights,
-    weights_path,
-)
+from tpccma.models import Encoder, evaluating, prepare, read_metadata, read_weights
 from tpccma.models.towers import Heads, ShortTextCLIP
+from tpccma.training.encoders import build_encoder, load_encoder, weights_path
 
 DEMO = load_profile("demo")
 SCENES = make_pairs("test", 12)
@@ -30,7 +22,7 @@ TEXTS = ["a red star.", "there is a small moon.", "a circle on a white ground."]
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return build_model(DEMO, seed=3)
+    return build_encoder(DEMO, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +95,7 @@ def test_models_that_read_past_the_end_of_a_text_stay_as_they_are(change: dict):
 
 
 def test_building_is_deterministic_by_seed():
-    one, again, other = (build_model(DEMO, seed).model.state_dict() for seed in (1, 1, 2))
+    one, again, other = (build_encoder(DEMO, seed).model.state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["text_projection"], other["text_projection"])
 
@@ -112,7 +104,7 @@ def test_building_leaves_the_global_random_state_alone():
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    build_model(DEMO, seed=5)
+    build_encoder(DEMO, seed=5)
     assert torch.equal(torch.rand(3), expected)
 
 

@@ -14,9 +14,9 @@ import torch
 
 from tpccma import load_profile
 from tpccma.data import Corpus, Pairs
-from tpccma.models import build_model
 from tpccma.profiles import Profile
 from tpccma.runs.launch import launch
+from tpccma.training.encoders import build_encoder
 from tpccma.training.loop import Trainer
 
 MODEL = "tpccma-biased-test"
@@ -54,7 +54,7 @@ def corpus() -> Corpus:
 
 def train(profile: Profile, corpus: Corpus, folder: Path) -> tuple[pd.DataFrame, torch.nn.Module]:
     """Train from the same weights every time; return the steps and the model."""
-    encoder = build_model(profile, seed=0)
+    encoder = build_encoder(profile, seed=0)
     Trainer(encoder, profile, profile.fine_tune, 0.5, 0, folder, corpus).run()
     return pd.read_csv(folder / "steps.csv"), encoder.model
 
@@ -72,7 +72,7 @@ def test_tokenizer_that_cannot_be_had_is_named(siglip: Profile, monkeypatch: pyt
 
     monkeypatch.setattr(open_clip, "get_tokenizer", fail)
     with pytest.raises(FileNotFoundError, match=rf"of model '{MODEL}' .*\(aiohttp is not there\).*pip install"):
-        build_model(siglip)
+        build_encoder(siglip)
 
 
 def test_scale_above_the_limit_is_said(siglip: Profile, corpus: Corpus, tmp_path: Path, caplog):

@@ -23,7 +23,8 @@ from tpccma.data import Corpus, load_corpus
 from tpccma.methods import METHODS
 from tpccma.profiles import Profile
 from tpccma.runs.rates import try_rate
-from tpccma.runs.records import check_base, make_record, record_path, record_run, save_record
+from tpccma.runs.record import check_base, make_record, record_run
+from tpccma.runs.records import record_path, save_record
 from tpccma.training.run import base_run, run_name
 
 FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion-product-images"

@@ -14,9 +14,9 @@ from tests.odd_pictures import DAMAGED, encode
 from tpccma import evaluate, fine_tune, load_profile
 from tpccma.data import load_corpus
 from tpccma.data.photos import karpathy_splits
-from tpccma.models import build_model
 from tpccma.models.towers import ShortTextCLIP
 from tpccma.profiles import Profile
+from tpccma.training.encoders import build_encoder
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220), "white": (240, 240, 240)}
 CONFIG = {
@@ -187,7 +187,7 @@ def test_profile_that_does_not_say_where_is_refused(folder: Path, missing: str):
 
 
 def test_model_by_name_has_open_clips_tokenizer_and_activation(folder: Path):
-    encoder = build_model(profile_of(folder))
+    encoder = build_encoder(profile_of(folder))
     assert isinstance(encoder.model, ShortTextCLIP)
     assert torch.equal(encoder.tokenizer(["a red thing"]), open_clip.get_tokenizer(MODEL)(["a red thing"]))
     assert encoder.tokenizer(["a red thing"]).shape == (1, 77)

@@ -8,9 +8,9 @@ import torch
 from tests.paper_world import PAIRS, SHARDS, write_world
 from tpccma import load_profile
 from tpccma.methods import METHODS
-from tpccma.models import build_model
+from tpccma.runs.jobs import ALPHAS, SEEDS
 from tpccma.runs.plan import Towers, kept_bytes, loss_bytes, main, plan, sweep_commands, sweep_runs, tower_bytes
-from tpccma.runs.sweep import ALPHAS, SEEDS
+from tpccma.training.encoders import build_encoder
 
 HEADS = {"model__image_width": 6, "model__text_width": 4, "model__hidden_width": 8, "model__embed_dim": 5}
 
@@ -66,7 +66,7 @@ def test_bytes_kept_for_the_backward_pass_are_counted_once():
 
 def test_towers_keep_in_proportion_and_half_in_bf16():
     profile = load_profile("demo")
-    model = Towers(build_model(profile).model)
+    model = Towers(build_encoder(profile).model)
     whole = tower_bytes(model, profile)
     half = tower_bytes(model, load_profile(profile, fine_tune__precision="bf16"))
     assert 0.4 * whole < half < 0.8 * whole

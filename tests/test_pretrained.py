@@ -16,10 +16,10 @@ from torch import nn
 import tpccma.models.pretrained
 import tpccma.models.weight_files
 from tpccma import load_profile
-from tpccma.models import build_model, load_encoder, weights_path
 from tpccma.models.pretrained import check_activation, find_weights, image_transform, other_activation
 from tpccma.models.weight_files import checksum, is_openai_archive, read_weights
 from tpccma.profiles import OpenClipModel, Profile
+from tpccma.training.encoders import build_encoder, load_encoder, weights_path
 from tpccma.training.run import fingerprint
 
 CONFIG = {
@@ -299,7 +299,7 @@ def test_file_that_has_a_tags_name_is_a_file(monkeypatch: pytest.MonkeyPatch, ch
 def test_checkpoint_is_prepared_as_what_it_was_made_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     offer_tags(monkeypatch, one=SQUASH, other=GREY)
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    build_model(load_profile("demo", model__name=PLAIN, model__pretrained="other")).save(first)
+    build_encoder(load_profile("demo", model__name=PLAIN, model__pretrained="other")).save(first)
     assert prepared(first) == expected(**GREY)
     said = OpenClipModel(kind="open_clip", name=PLAIN, pretrained=str(first), preprocess={"interpolation": "bilinear"})
     made_from(second, said)
@@ -342,7 +342,7 @@ def test_checkpoint_of_a_later_version_is_named(tmp_path: Path):
 def test_preprocessing_makes_no_other_architecture(tmp_path: Path):
     path, plain = tmp_path / "mine.safetensors", load_profile("demo")
     squashed = load_profile("demo", model__preprocess=SQUASH)
-    build_model(squashed).save(path)
+    build_encoder(squashed).save(path)
     assert load_encoder(plain, path).architecture == plain.model
     assert (
         load_encoder(squashed, weights_path(plain)).architecture == squashed.model

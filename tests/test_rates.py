@@ -9,7 +9,8 @@ from tpccma.data import Corpus
 from tpccma.methods import ABLATIONS, METHODS
 from tpccma.profiles import Profile
 from tpccma.runs import rates as learning_rates
-from tpccma.runs.rates import GRID_TASKS, best_rates, search_rates, try_rate
+from tpccma.runs.rates import GRID_TASKS, search_rates, try_rate
+from tpccma.runs.records import best_rates
 
 
 def test_rate_is_scored_on_validation_data(tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,19 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
+import tpccma.runs.record
 import tpccma.runs.records
 from tpccma import load_profile
-from tpccma.runs.records import (
-    KEYS,
-    SCHEMA,
-    build_csv,
-    load_records,
-    load_results,
-    make_record,
-    record_path,
-    record_run,
-    save_record,
-)
+from tpccma.evidence.table import load_results
+from tpccma.runs.record import make_record, record_run
+from tpccma.runs.records import KEYS, SCHEMA, build_csv, load_records, record_path, save_record
 from tpccma.training.run import Run
 
 METRICS = {name: 0.25 for name in SCHEMA if name not in (*KEYS, "wall_seconds")} | {"zebra": 1.0, "aardvark": 2.0}
@@ -112,7 +105,7 @@ def test_record_of_another_fingerprint_is_replaced(run: Run, tmp_path: Path):
 
 def test_run_is_evaluated_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls: list[Run] = []
-    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda run, corpus: calls.append(run) or dict(METRICS))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: calls.append(run) or dict(METRICS))
     first = record_run(run, results_dir=tmp_path / "results")
     again = record_run(run, results_dir=tmp_path / "results")
     assert again == first and len(calls) == 1
@@ -122,7 +115,7 @@ def test_run_is_evaluated_once(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_other_evaluation_settings_evaluate_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls: list[Run] = []
-    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda run, corpus: calls.append(run) or dict(METRICS))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: calls.append(run) or dict(METRICS))
     record_run(run, results_dir=tmp_path / "results")
     changed = replace(run, profile=load_profile("demo", evaluation__kmeans_restarts=3))
     record_run(changed, results_dir=tmp_path / "results")
@@ -202,10 +195,10 @@ def test_csv_without_records_is_read_as_it_is(run: Run, tmp_path: Path):
 
 def test_record_of_other_data_is_refused_not_replaced(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     one, other = replace(run, content="aaaa"), replace(run, content="bbbb", folder=run.folder / "other")
-    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda run, corpus: dict(METRICS))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: dict(METRICS))
     record_run(one, results_dir=tmp_path / "results")
     before = load_records(tmp_path / "results")
-    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda *arguments: pytest.fail("evaluated"))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda *arguments: pytest.fail("evaluated"))
     with pytest.raises(ValueError, match=r"s3\.json was recorded on other data \(content aaaa, now bbbb\).*name"):
         record_run(other, results_dir=tmp_path / "results")
     assert load_records(tmp_path / "results") == before

@@ -8,16 +8,17 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-import tpccma.models.encoder
+import tpccma.runs.record
 import tpccma.runs.records
+import tpccma.training.encoders
 from tpccma import base_run, fine_tune, load_profile
 from tpccma.data import Corpus, Pairs
 from tpccma.methods import METHODS
 from tpccma.metrics import modality_gap
-from tpccma.models import build_model, load_encoder
 from tpccma.models.towers import Towers
 from tpccma.profiles import Profile
 from tpccma.training.batches import CaptionedPairs, EpochSampler
+from tpccma.training.encoders import build_encoder, load_encoder
 from tpccma.training.loop import LOG_COLUMNS, Trainer
 from tpccma.training.optimizer import parameter_groups, warmup_cosine
 from tpccma.training.run import Run, check_seed, fingerprint, main, run_name, train_base
@@ -216,10 +217,10 @@ def test_resumed_training_draws_as_if_uninterrupted(
 
 
 def test_checkpoint_carries_the_curriculum(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
-    trainer = Trainer(build_model(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
+    trainer = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
     trainer.curriculum.lag, trainer.curriculum.cap, trainer.step = 1.5, 0.25, 5
     trainer._save()
-    fresh = Trainer(build_model(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
+    fresh = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
     fresh._resume()
     assert (fresh.curriculum.state_dict(), fresh.step) == ({"lag": 1.5, "cap": 0.25}, 5)
     trainer._save()  # replaces the checkpoint that is there
@@ -271,7 +272,7 @@ def test_diverged_training_ends_with_its_step(tiny_profile: Profile, tiny_corpus
     model.logit_scale = nn.Parameter(torch.tensor(1.0))
     model.encode_image = model["head"].forward
     model.encode_text = lambda tokens: model["head"](torch.ones(len(tokens), 4))
-    encoder = build_model(tiny_profile)
+    encoder = build_encoder(tiny_profile)
     encoder.model = model
     trainer = Trainer(encoder, tiny_profile, tiny_profile.fine_tune, 0.0, 0, tmp_path / "diverged", broken)
     with pytest.raises(FloatingPointError, match="loss is nan at step 0 of diverged; lower learning_rate"):
@@ -301,7 +302,7 @@ def test_fingerprint_knows_the_weights_but_not_their_place(tiny_profile: Profile
 
     content = Path(tiny_profile.model.pretrained).read_bytes()
     (tmp_path / "same.safetensors").write_bytes(content)
-    build_model(tiny_profile, seed=9).save(tmp_path / "other.safetensors")
+    build_encoder(tiny_profile, seed=9).save(tmp_path / "other.safetensors")
     assert from_base(tmp_path / "same.safetensors") == fingerprint(tiny_profile, "clip", 0.0, 0)
     assert from_base(tmp_path / "other.safetensors") != fingerprint(tiny_profile, "clip", 0.0, 0)
 
@@ -353,7 +354,7 @@ def test_without_weights_one_base_is_trained_for_all_seeds(
     first = base_run(from_scratch, 0, tmp_path)
     recipe = train_base(from_scratch, 0, tmp_path / "by hand", tiny_corpus)  # base_pairs are as many as train_pairs
     assert_equal_weights(first, recipe)
-    assert weights_differ(first, Run(**{**vars(first), "encoder": build_model(from_scratch)}))
+    assert weights_differ(first, Run(**{**vars(first), "encoder": build_encoder(from_scratch)}))
     kill_at(0, monkeypatch)
     third = base_run(from_scratch, 2, tmp_path)
     assert (third.method, third.seed, len(third.steps)) == ("base", 2, 0)
@@ -410,7 +411,7 @@ def test_fingerprint_knows_masked_titles():
 
 
 def test_towers_give_both_embeddings_before_normalisation(tiny_profile: Profile, tiny_corpus: Corpus):
-    encoder = build_model(tiny_profile)
+    encoder = build_encoder(tiny_profile)
     model = encoder.model.eval()
     images, tokens = tiny_corpus.test.images[:3].float() / 127.5 - 1, encoder.tokenizer(["a red star.", "a moon.", "a"])
     with torch.no_grad():
@@ -448,7 +449,7 @@ def test_parameter_groups_decay_matrices_only():
 
 
 def test_every_trainable_parameter_is_in_one_group(tiny_profile: Profile):
-    model = build_model(tiny_profile).model
+    model = build_encoder(tiny_profile).model
     grouped = [id(p) for group in parameter_groups(model, 0.1) for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
 
@@ -500,7 +501,9 @@ def featured(monkeypatch: pytest.MonkeyPatch) -> tuple[Profile, Corpus]:
     images = causes @ torch.randn(6, 16, generator=generator)
     texts = dict(zip([f"text {i}" for i in range(192)], causes @ torch.randn(6, 8, generator=generator), strict=True))
     monkeypatch.setattr(
-        tpccma.models.encoder, "_tokenizer", lambda profile: lambda names: torch.stack([texts[name] for name in names])
+        tpccma.training.encoders,
+        "make_tokenizer",
+        lambda profile: lambda names: torch.stack([texts[name] for name in names]),
     )
     pairs = Pairs(images, [[name] for name in texts], torch.arange(192) % 3)
     profile = load_profile(
@@ -565,7 +568,7 @@ def test_command_names_a_bad_argument(arguments: list[str], named: str, tmp_path
 
 def test_command_leaves_a_record(tiny_profile: Profile, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda run, corpus: {"raw_gap": 0.5})
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: {"raw_gap": 0.5})
     values = load_profile(tiny_profile, fine_tune__epochs=1).model_dump(mode="json")
     Path("tiny.yaml").write_text(yaml.safe_dump(values))
     main(["--profile", "tiny.yaml", "--alpha", "0.5", "--seed", "1"])

@@ -17,8 +17,8 @@ from tpccma import load_profile
 from tpccma.data import Corpus, Pairs
 from tpccma.data.shards import PairSource, find_shards
 from tpccma.methods import METHODS
-from tpccma.models import build_model
 from tpccma.profiles import Profile
+from tpccma.training.encoders import build_encoder
 from tpccma.training.loop import Trainer
 
 MODEL = "tpccma-stream-test"
@@ -75,7 +75,7 @@ def corpus_of(folder: Path, workers: int = 0) -> Corpus:
 
 
 def trainer_of(profile: Profile, corpus: Corpus, folder: Path) -> Trainer:
-    encoder = build_model(profile, seed=0)
+    encoder = build_encoder(profile, seed=0)
     return Trainer(encoder, profile, profile.fine_tune, 0.5, 0, folder, corpus, METHODS["tpc-cma"])
 
 

@@ -6,24 +6,17 @@ import pandas as pd
 import pytest
 import yaml
 
+import tpccma.runs.record
 import tpccma.runs.records
 import tpccma.runs.sweep
 import tpccma.runs.workers
 from tpccma import load_profile
+from tpccma.evidence.table import load_results
 from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
 from tpccma.profiles import Profile, profile_names
-from tpccma.runs.records import load_records, load_results, record_path
-from tpccma.runs.sweep import (
-    ALPHAS,
-    DRIFT,
-    Job,
-    is_recorded,
-    main,
-    plan,
-    run_job,
-    sweep,
-    verify,
-)
+from tpccma.runs.jobs import ALPHAS, Job, planned_jobs
+from tpccma.runs.records import load_records, record_path
+from tpccma.runs.sweep import DRIFT, is_recorded, main, run_job, sweep, verify
 from tpccma.training.loop import Trainer
 
 VARIANTS = sorted(name for name in profile_names() if "-" in name)
@@ -34,7 +27,7 @@ FOUND = {name: 0.25 for name in (*DRIFT, "zeroshot_top5")}
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run be evaluated at no cost: every measure is 0.25."""
-    monkeypatch.setattr(tpccma.runs.records, "evaluate", lambda run, corpus: dict(FOUND))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: dict(FOUND))
 
 
 @pytest.fixture
@@ -63,7 +56,7 @@ def change(record: dict, results_dir: Path, **values) -> dict:
 
 @pytest.mark.parametrize("profile", ["demo", "fashion"])
 def test_plan_has_five_seeds_of_every_method_and_alpha(profile: str):
-    jobs = plan(profile)
+    jobs = planned_jobs(profile)
     seeds = Counter((job.method, job.alpha) for job in jobs)
     alphas = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
     others = {"base", "clip", "mean-centering", "align-clip", "m2-mix", "clip-refine", "cs-aligner"}
@@ -77,24 +70,27 @@ def test_plan_has_five_seeds_of_every_method_and_alpha(profile: str):
 
 @pytest.mark.parametrize("profile", ["demo", "fashion"])
 def test_plan_has_three_or_more_seeds_of_every_ablation(profile: str):
-    seeds = Counter((job.method, job.alpha) for job in plan(profile) if job.method in ABLATIONS)
+    seeds = Counter((job.method, job.alpha) for job in planned_jobs(profile) if job.method in ABLATIONS)
     assert set(seeds) == {(name, ABLATION_ALPHA) for name in ABLATIONS}
     assert min(seeds.values()) >= 3 and ABLATION_ALPHA in ALPHAS
 
 
 def test_plan_leaves_no_method_out():
-    assert {job.method for job in plan("demo")} == {"base", *METHODS}
+    assert {job.method for job in planned_jobs("demo")} == {"base", *METHODS}
 
 
 def test_plan_goes_seed_by_seed_ablations_last():
-    parts = [[job.seed for job in plan("demo") if (job.method in ABLATIONS) == ablation] for ablation in (False, True)]
+    parts = [
+        [job.seed for job in planned_jobs("demo") if (job.method in ABLATIONS) == ablation]
+        for ablation in (False, True)
+    ]
     assert all(seeds == sorted(seeds) for seeds in parts)
-    assert [job.method in ABLATIONS for job in plan("demo")] == [False] * len(parts[0]) + [True] * len(parts[1])
+    assert [job.method in ABLATIONS for job in planned_jobs("demo")] == [False] * len(parts[0]) + [True] * len(parts[1])
 
 
 @pytest.mark.parametrize("profile", VARIANTS)
 def test_plan_of_a_variant_has_what_the_claims_need(profile: str):
-    seeds = Counter((job.method, job.alpha) for job in plan(profile))
+    seeds = Counter((job.method, job.alpha) for job in planned_jobs(profile))
     assert seeds == {("base", 0.0): 5, ("tpc-cma", 0.0): 5, ("tpc-cma", 0.05): 5, ("tpc-cma", 0.5): 5}
 
 

@@ -19,9 +19,9 @@ from torch import nn
 
 import tpccma.models.weight_files
 from tpccma import fine_tune, load_profile
-from tpccma.models import load_encoder, weights_path
 from tpccma.models.pretrained import find_weights
 from tpccma.models.weight_files import OPENAI_CHECKSUMS, checksum, is_openai_archive, read_metadata, read_weights
+from tpccma.training.encoders import load_encoder, weights_path
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b.c": torch.tensor([1, 2]), "half": torch.ones(2).half()}
 TORCHSCRIPT = pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")

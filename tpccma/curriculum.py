@@ -5,12 +5,24 @@ Steps count from 0. Alpha is the share of L_CMA in the loss, see `tpccma.loss`.
 
 import math
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from tpccma.loss import check_alpha
 
 PHASES = ("anchor", "ramp", "stabilize")
+
+
+def check_alpha(alpha: float) -> float:
+    """Return alpha as a float if it is a number from 0 to 1.
+
+    Raises:
+        ValueError: naming the value otherwise.
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be a number from 0 (plain CLIP) to 1 (alignment only), got {alpha!r}")
+    return float(alpha)
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,7 @@ class GradientReading:
     cosine: float
 
     @classmethod
-    def of(cls, g_clip: Tensor, g_cma: Tensor) -> "GradientReading":
+    def of(cls, g_clip: "Tensor", g_cma: "Tensor") -> "GradientReading":
         """Read two flat gradients of equal length, see `CMALoss.embedding_gradients`."""
         clip_norm, cma_norm = g_clip.norm().item(), g_cma.norm().item()
         cosine = (g_clip @ g_cma).item() / max(clip_norm * cma_norm, 1e-30)

@@ -15,6 +15,8 @@ from open_clip.loss import ClipLoss, gather_features
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from tpccma.curriculum import check_alpha
+
 
 class CMALoss(ClipLoss):
     """Contrastive loss with cross-modal alignment, a drop-in for open_clip's `ClipLoss`.
@@ -185,17 +187,6 @@ def gather_pair(loss: ClipLoss, first: Tensor, second: Tensor) -> tuple[Tensor, 
     if loss.world_size == 1:
         return first, second
     return gather_features(first, second, False, loss.gather_with_grad, loss.rank, loss.world_size, loss.use_horovod)
-
-
-def check_alpha(alpha: float) -> float:
-    """Return alpha as a float if it is a number from 0 to 1.
-
-    Raises:
-        ValueError: naming the value otherwise.
-    """
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be a number from 0 (plain CLIP) to 1 (alignment only), got {alpha!r}")
-    return float(alpha)
 
 
 def reweighted_contrast(

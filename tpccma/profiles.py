@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.methods import find_method
-from tpccma.tasks.decoder import DecoderConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -163,6 +162,48 @@ class Curriculum(_Part):
     @model_validator(mode="after")
     def _consistent(self) -> "Curriculum":
         ThreePhaseCurriculum(0.0, 1, **self.model_dump())
+        return self
+
+
+class DecoderConfig(_Part):
+    """Size and training of the caption decoder; the defaults are the demo profile's [ours].
+
+    DeCap's own size, which the paper profile uses, is ``width=768, layers=4, heads=4``. Small batches at a high
+    learning rate are used because they gave more exact captions in the same time than large ones.
+
+    Args:
+        width: width of the transformer, a multiple of ``heads``.
+        layers: transformer blocks.
+        heads: attention heads.
+        steps: optimiser steps.
+        batch_size: captions a step.
+        learning_rate: peak learning rate of AdamW, after ``warmup_steps`` of linear warm-up; then a cosine to 0.
+        warmup_steps: at most ``steps``.
+        label_smoothing: share of the target spread over the vocabulary, in [0, 1).
+        max_tokens: longest caption in words and punctuation marks, its end token included; longer ones are cut.
+        memory_size: training captions kept for ``project_to_memory`` (see ``caption_memory``).
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) for an unknown field or a value out of range.
+    """
+
+    width: int = Field(128, ge=1)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    steps: int = Field(800, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(3e-3, gt=0, allow_inf_nan=False)
+    warmup_steps: int = Field(50, ge=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    max_tokens: int = Field(24, ge=2)
+    memory_size: int = Field(20_000, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DecoderConfig":
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got width {self.width} and heads {self.heads}")
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps must be at most steps, got {self.warmup_steps} of {self.steps} steps")
         return self
 
 

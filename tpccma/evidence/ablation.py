@@ -34,7 +34,7 @@ def against_whole(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
     """Set every ablation against all of TPC-CMA.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         profiles: which profiles.
 
     Returns:
@@ -50,7 +50,7 @@ def against_clip(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
     """Set all of TPC-CMA and every ablation against continued CLIP, which keeps the gain of further training apart.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         profiles: which profiles.
 
     Returns:

@@ -29,7 +29,7 @@ def scale_levels(results: pd.DataFrame, family: str, columns: dict[str, str] = O
     """Average measures over seeds for every base and what was fine-tuned from it.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         family: "demo" or "fashion".
         columns: measures, to their labels.
 
@@ -44,7 +44,7 @@ def scale_changes(results: pd.DataFrame, family: str, against: str, columns: dic
     """Take what alpha 0.05 and 0.5 change on every base.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         family: "demo" or "fashion".
         against: "base" or "continued CLIP", of the same scale.
         columns: measures, to their labels.
@@ -64,7 +64,7 @@ def verdicts_by_scale(results: pd.DataFrame, family: str) -> pd.DataFrame:
     """Judge claims C1 to C5 on every base of a family.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         family: "demo" or "fashion".
 
     Returns:
@@ -109,7 +109,7 @@ def pooled_predictions(results: pd.DataFrame, family: str) -> pd.DataFrame:
     """Measure how well the gaps predict tasks over the bases of a family pooled, a further reading of C6 and C7.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         family: "demo" or "fashion".
 
     Returns:

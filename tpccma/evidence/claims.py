@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tpccma.evidence.prediction import DISTRIBUTION, Prediction, main_models, predict
+from tpccma.evidence.table import load_results
 from tpccma.evidence.verdicts import (
     MIN_SEEDS,
     MIN_SETTINGS,
@@ -32,7 +33,6 @@ from tpccma.evidence.verdicts import (
     share_left,
     squared_reduction,
 )
-from tpccma.runs.records import load_results
 
 PROFILES = ("demo", "fashion", "paper")
 BASE, CONTINUED = "base", "continued CLIP"
@@ -112,7 +112,7 @@ def claims_table(results: pd.DataFrame, profiles: tuple[str, ...] = PROFILES) ->
     """Set every reading of every claim against the results.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         profiles: which profiles.
 
     Returns:
@@ -224,7 +224,7 @@ def measured(results: pd.DataFrame, profile: str, method: str, alpha: float, col
     """Average a measure over the seeds of one setting.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         profile: as in the results.
         method: as in the results.
         alpha: as in the results.

@@ -13,7 +13,7 @@ import pandas as pd
 
 from tpccma.evidence.claims import pick
 from tpccma.evidence.verdicts import Estimate, difference, seed_interval, write
-from tpccma.runs.sweep import plan
+from tpccma.runs.jobs import planned_jobs
 
 OUTCOMES = {
     "raw_gap": "raw gap",
@@ -56,7 +56,7 @@ def change(results: pd.DataFrame, setting: Setting, reference: Setting, column: 
     """Average over seeds by how much a setting's measure exceeds that of its reference.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         setting: whose runs.
         reference: against what; a base that is the only one stands for every seed.
         column: the measure.
@@ -76,7 +76,7 @@ def levels(results: pd.DataFrame, settings: dict[str, Setting], columns: dict[st
     """Average measures over the seeds of settings.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         settings: name of the row to setting.
         columns: measures, to their labels.
 
@@ -96,7 +96,7 @@ def changes(
     """Take the changes of settings against their references.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         pairs: name of the row to setting and reference.
         columns: measures, to their labels.
 
@@ -165,7 +165,7 @@ def compare_profiles(
     """Set the same models on two profiles side by side, such as titles as they are and titles masked.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         profiles: two names for a reader, to profiles.
         models: name to method and alpha.
         columns: measures, to their labels.
@@ -187,16 +187,16 @@ def compare_profiles(
 
 
 def missing_runs(results: pd.DataFrame, settings: list[Setting]) -> str:
-    """Say in a sentence which settings lack seeds that `tpccma.runs.sweep.plan` lists.
+    """Say in a sentence which settings lack seeds that `tpccma.runs.jobs.planned_jobs` lists.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         settings: wanted.
     """
     planned = Counter(
         Setting(profile, job.method, job.alpha)
         for profile in {each.profile for each in settings}
-        for job in plan(profile)
+        for job in planned_jobs(profile)
     )
     counts = {setting: len(runs_of(results, setting)) for setting in settings}
     lacking = [

@@ -27,8 +27,8 @@ from tpccma.evidence.claims import BASE, CONTINUED, READINGS, pick, pick_referen
 from tpccma.evidence.verdicts import MIN_SEEDS, Estimate, difference, gain, judge, seed_interval
 from tpccma.methods import ABLATIONS, METHODS
 from tpccma.profiles import load_profile
-from tpccma.runs.rates import best_rates
-from tpccma.runs.sweep import SEEDS, plan
+from tpccma.runs.jobs import SEEDS, planned_jobs
+from tpccma.runs.records import best_rates
 
 PROFILES = ("demo", "fashion")
 GAP = "raw_gap"
@@ -51,7 +51,7 @@ def compared_runs(results: pd.DataFrame, profile: str) -> pd.DataFrame:
     """Pick a profile's runs of the methods that are compared: all but ablations and i0t-post, which is mean-centering.
 
     Args:
-        results: from `tpccma.runs.records.load_results`.
+        results: from `tpccma.evidence.table.load_results`.
         profile: as in the results.
 
     Returns:
@@ -69,9 +69,9 @@ def runs_by_profile(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def missing_seeds(results: pd.DataFrame, profile: str) -> str:
-    """Say in a sentence which settings of `tpccma.runs.sweep.plan` lack seeds in the results."""
+    """Say in a sentence which settings of `tpccma.runs.jobs.planned_jobs` lack seeds in the results."""
     runs = compared_runs(results, profile)
-    settings = {(job.method, job.alpha): 0 for job in plan(profile) if job.method not in LEFT_OUT}
+    settings = {(job.method, job.alpha): 0 for job in planned_jobs(profile) if job.method not in LEFT_OUT}
     counts = {setting: len(pick(runs, *setting)) for setting in settings}
     lacking = [
         f"{f'alpha {alpha:g}' if method == DIAL else method} ({count} of {len(SEEDS)})"

@@ -5,18 +5,13 @@
 """
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from math import inf
+from typing import TYPE_CHECKING
 
-from tpccma.methods.losses import (
-    AlignCLIPLoss,
-    BaselineLoss,
-    CLIPRefineLoss,
-    CSAlignerLoss,
-    FahimLoss,
-    M2MixLoss,
-    ModGapLoss,
-)
-from tpccma.methods.post_processing import Maps, i0t_async, mean_centering, mind_the_gap_shift, realign
+if TYPE_CHECKING:
+    from tpccma.methods.losses import BaselineLoss
+    from tpccma.methods.post_processing import Maps
 
 
 @dataclass(frozen=True)
@@ -25,8 +20,9 @@ class Method:
 
     Args:
         dial: whether it takes an alpha; others take 0 only.
-        loss: in place of `tpccma.loss.CMALoss`.
-        maps: from training embeddings to the maps behind the towers of the frozen base model.
+        loss_name: class in `tpccma.methods.losses` that takes the place of `tpccma.loss.CMALoss`.
+        maps_name: function in `tpccma.methods.post_processing`: from training embeddings to the maps behind the towers
+            of the frozen base model.
         trained: whether there is a training; if not, the maps are all.
         changes: values that replace the profile's, as `tpccma.load_profile` takes them.
         like: the method whose learning rate it takes; None where it has one of its own.
@@ -34,12 +30,22 @@ class Method:
     """
 
     dial: bool = False
-    loss: type[BaselineLoss] | None = None
-    maps: Maps | None = None
+    loss_name: str | None = None
+    maps_name: str | None = None
     trained: bool = True
     changes: dict = field(default_factory=dict)
     like: str | None = None
     rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
+
+    @property
+    def loss(self) -> "type[BaselineLoss] | None":
+        """The class that `loss_name` names; torch is loaded when it is first asked for."""
+        return self.loss_name and getattr(import_module("tpccma.methods.losses"), self.loss_name)
+
+    @property
+    def maps(self) -> "Maps | None":
+        """The function that `maps_name` names."""
+        return self.maps_name and getattr(import_module("tpccma.methods.post_processing"), self.maps_name)
 
 
 def _ablation(**changes) -> Method:
@@ -49,17 +55,17 @@ def _ablation(**changes) -> Method:
 METHODS = {
     "tpc-cma": Method(dial=True),
     "clip": Method(),
-    "mean-centering": Method(maps=mean_centering, trained=False),
-    "align-clip": Method(loss=AlignCLIPLoss),
-    "m2-mix": Method(loss=M2MixLoss),
-    "clip-refine": Method(loss=CLIPRefineLoss, rates=(1e-6, 1e-5, 1e-4)),  # its authors train at 1e-6
-    "cs-aligner": Method(loss=CSAlignerLoss),
-    "mind-the-gap": Method(maps=mind_the_gap_shift, trained=False),
-    "i0t-post": Method(maps=mean_centering, trained=False),
-    "i0t-async": Method(maps=i0t_async),
-    "realign": Method(maps=realign, trained=False),
-    "fahim": Method(loss=FahimLoss),
-    "modgap": Method(loss=ModGapLoss),
+    "mean-centering": Method(maps_name="mean_centering", trained=False),
+    "align-clip": Method(loss_name="AlignCLIPLoss"),
+    "m2-mix": Method(loss_name="M2MixLoss"),
+    "clip-refine": Method(loss_name="CLIPRefineLoss", rates=(1e-6, 1e-5, 1e-4)),  # its authors train at 1e-6
+    "cs-aligner": Method(loss_name="CSAlignerLoss"),
+    "mind-the-gap": Method(maps_name="mind_the_gap_shift", trained=False),
+    "i0t-post": Method(maps_name="mean_centering", trained=False),
+    "i0t-async": Method(maps_name="i0t_async"),
+    "realign": Method(maps_name="realign", trained=False),
+    "fahim": Method(loss_name="FahimLoss"),
+    "modgap": Method(loss_name="ModGapLoss"),
     "tpc-cma-no-reweighted": _ablation(loss__reweighted_weight=0.0),
     "tpc-cma-no-geometry": _ablation(loss__geometry_weight=0.0),
     "tpc-cma-no-centroid": _ablation(loss__centroid_weight=0.0),
@@ -97,3 +103,8 @@ def check_method(name: str, alpha: float) -> Method:
     if alpha != 0 and not method.dial:
         raise ValueError(f"method {name!r} has no dial and takes alpha=0, got alpha={alpha:g}")
     return method
+
+
+def run_name(method: str, alpha: float, seed: int) -> str:
+    """Name a run ``<method>-a<alpha>-s<seed>``."""
+    return f"{method}-a{alpha:g}-s{seed}"

@@ -1,4 +1,4 @@
-"""Two-tower models: build them from a profile, load and save them, embed with them.
+"""A two-tower model with its tokenizer: built, saved, and embedding raw pictures and texts.
 
 Checkpoints are safetensors whose metadata name the architecture and carry the tokenizer, so one file is the whole
 model; those of open_clip models also load with ``open_clip.create_model(name, pretrained=PATH)``.
@@ -21,11 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tpccma.files import whole_file
-from tpccma.models.pretrained import check_activation, find_weights
 from tpccma.models.towers import Heads, ShortTextCLIP
-from tpccma.models.weight_files import check_exists, read_metadata, read_weights
 from tpccma.models.words import WordTokenizer
-from tpccma.profiles import HeadsModel, OpenClipModel, Profile
+from tpccma.profiles import HeadsModel, OpenClipModel
 
 if TYPE_CHECKING:
     from tpccma.data.pictures import Pictures
@@ -39,7 +37,7 @@ class Encoder:
     Args:
         model: an open_clip model or `tpccma.models.towers.Heads`.
         tokenizer: turns a list of N texts into the tensor that ``model.encode_text`` takes.
-        architecture: what `build_model` made the model from.
+        architecture: what the model was made from.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Callable, architecture: OpenClipModel | HeadsModel):
@@ -125,23 +123,8 @@ def prepare(images: Tensor) -> Tensor:
     return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def build_model(profile: Profile, seed: int = 0) -> Encoder:
-    """Build the untrained model of a profile.
-
-    Args:
-        profile: names the architecture.
-        seed: of the initial weights; the global random state is left alone.
-
-    Returns:
-        An `Encoder` with random weights.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = _build(profile.model)
-    return Encoder(model, _tokenizer(profile), profile.model)
-
-
-def _build(architecture: OpenClipModel | HeadsModel) -> nn.Module:
+def build_network(architecture: OpenClipModel | HeadsModel) -> nn.Module:
+    """Build the network that an architecture names, with random weights."""
     if architecture.kind == "heads":
         return Heads(**architecture.model_dump(exclude={"kind"}))
     with _quiet():
@@ -158,18 +141,6 @@ def _quiet():
         logging.disable(logging.NOTSET)
 
 
-def _tokenizer(profile: Profile) -> Callable:
-    if profile.data.kind == "demo":
-        from tpccma.data.scenes import vocabulary
-
-        return WordTokenizer(vocabulary(), open_clip.get_model_config(profile.model.name)["text_cfg"]["context_length"])
-    if profile.model.kind == "open_clip":
-        return open_tokenizer(profile.model.name)
-    from tpccma.data.features import TextFeatures
-
-    return TextFeatures(profile.data.cache_dir)
-
-
 def open_tokenizer(name: str) -> Callable:
     """Make the tokenizer that open_clip has for a model; SigLIP's and some others are fetched once.
 
@@ -183,52 +154,3 @@ def open_tokenizer(name: str) -> Callable:
             f"the tokenizer of model {name!r} could not be made ({error}); it is fetched once from the network, and "
             "some need packages more: `pip install transformers sentencepiece aiohttp requests`"
         ) from error
-
-
-def load_encoder(profile: Profile, path: str | Path) -> Encoder:
-    """Load a checkpoint into the model of a profile.
-
-    Args:
-        profile: names the architecture.
-        path: a safetensors file, or a pickle of plain tensors.
-
-    Returns:
-        The `Encoder`, in training mode as built.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file was made by another architecture, needs another activation, does not fit, or is a pickle
-            that carries code.
-    """
-    metadata = read_metadata(path)
-    made_by = metadata.get("architecture")
-    if made_by and _shape(json.loads(made_by)) != _shape(profile.model.model_dump()):
-        raise ValueError(
-            f"{path} was made by {made_by}, but profile {profile.name!r} asks for {profile.model.model_dump_json()}"
-        )
-    if not made_by and profile.model.kind == "open_clip":
-        check_exists(path)
-        check_activation(profile.model, path)
-    encoder = build_model(profile)
-    if "tokenizer" in metadata:
-        encoder.tokenizer = WordTokenizer(**json.loads(metadata["tokenizer"]))
-    try:
-        encoder.model.load_state_dict(read_weights(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit the model of profile {profile.name!r}: {error}") from None
-    return encoder
-
-
-def _shape(architecture: dict) -> dict:
-    return {key: value for key, value in architecture.items() if key not in ("pretrained", "quick_gelu", "preprocess")}
-
-
-def weights_path(profile: Profile) -> Path:
-    """Say where the weights lie that an open_clip profile starts from; the demo's ship with the package.
-
-    Raises:
-        FileNotFoundError: if they are not there, see `tpccma.models.pretrained.find_weights`.
-        ValueError: if they need another activation than the model's.
-    """
-    shipped = Path(str(resources.files("tpccma.assets"))) / profile.model.pretrained
-    return shipped if profile.data.kind == "demo" and shipped.is_file() else find_weights(profile.model)

@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from accelerate import notebook_launcher
 
+from tpccma.curriculum import check_alpha
 from tpccma.data import Corpus
-from tpccma.loss import check_alpha
 from tpccma.methods import check_method
 from tpccma.profiles import Profile, load_profile
-from tpccma.runs.records import check_base
+from tpccma.runs.record import check_base
 from tpccma.training.run import Run, check_seed, fine_tune
 
 

@@ -20,11 +20,10 @@ from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.data.shards import find_shards
 from tpccma.loss import CMALoss
 from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
-from tpccma.models import build_model
 from tpccma.models.towers import Towers
 from tpccma.profiles import Profile, load_profile
-from tpccma.runs.sweep import ALPHAS, SEEDS, Job
-from tpccma.runs.sweep import plan as jobs_of
+from tpccma.runs.jobs import ALPHAS, SEEDS, Job, planned_jobs
+from tpccma.training.encoders import build_encoder
 
 GIB = 2**30
 ADAM_BYTES = 16  # a trained parameter: weight, gradient and AdamW's two moments, 4 bytes each
@@ -127,7 +126,7 @@ def training_hours(profile: Profile, pairs: int, samples_per_second: float) -> f
 
 
 def _storage(profile: Profile, gpus: int, sizes: tuple[int, ...]) -> list[Figure]:
-    model = Towers(build_model(profile).model)
+    model = Towers(build_encoder(profile).model)
     parameters = sum(p.numel() for p in model.parameters())
     per_pair = tower_bytes(model, profile)
     with torch.no_grad():
@@ -219,7 +218,8 @@ def _probe(profile: Profile, count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def sweep_runs() -> list[Job]:
     """List the trainings of the book's sweep, ablations excepted."""
-    return [job for job in jobs_of("paper") if job.method not in ("base", *ABLATIONS) and METHODS[job.method].trained]
+    trained = {name for name, method in METHODS.items() if method.trained and name not in ABLATIONS}
+    return [job for job in planned_jobs("paper") if job.method in trained]
 
 
 def sweep_commands(profile: str, gpus: int = 1, seeds: tuple[int, ...] = SEEDS) -> list[str]:

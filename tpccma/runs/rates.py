@@ -80,9 +80,3 @@ def search_rates(profile: Profile, jobs: int = 1, runs_dir: str = "runs", result
         table = pd.DataFrame(rows).sort_values(["profile", "method", "learning_rate"])
         write_whole(path, table.to_csv(index=False))
     return pd.DataFrame(rows).query("profile == @profile.name")
-
-
-def best_rates(table: pd.DataFrame) -> dict[str, float]:
-    """Choose for each method the learning rate of the largest score; of equal ones the smallest."""
-    ordered = table.sort_values(["score", "learning_rate"], ascending=[False, True])
-    return ordered.drop_duplicates("method").sort_values("method").set_index("method").learning_rate.to_dict()

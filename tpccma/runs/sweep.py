@@ -12,7 +12,6 @@ import argparse
 import random
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -20,17 +19,14 @@ import torch
 
 from tpccma.data import Corpus
 from tpccma.data.content import content_of_files
-from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
 from tpccma.profiles import Profile, load_profile
-from tpccma.runs.rates import best_rates, search_rates
-from tpccma.runs.records import build_csv, check_free, load_records, record_path, record_run
+from tpccma.runs.jobs import Job, planned_jobs
+from tpccma.runs.rates import search_rates
+from tpccma.runs.record import check_free, record_run
+from tpccma.runs.records import best_rates, build_csv, load_records, record_path
 from tpccma.runs.workers import corpus_of, run_all, train_bases
-from tpccma.training.run import Run, base_run, fine_tune, fingerprint, run_name
+from tpccma.training.run import Run, base_run, fine_tune, fingerprint
 
-ALPHAS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
-SEEDS = (0, 1, 2, 3, 4)
-ABLATION_SEEDS = {"demo": SEEDS[:3], "fashion": SEEDS}  # a run of the demo takes three times as long
-VARIANT_ALPHAS = (0.0, 0.05, 0.5)  # of profiles that vary the base or the titles
 # How far a repeated run may be off where hardware or threads differ: rounding makes trainings drift apart.
 DRIFT = {
     "raw_gap": 0.03,
@@ -44,33 +40,6 @@ DRIFT = {
     "cider_memory": 0.8,
 }
 ROUNDING = 1e-4  # how far any measure may be off where hardware and threads are the recorded ones
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a sweep: a method of `tpccma.methods` or "base", alpha and seed."""
-
-    method: str
-    alpha: float
-    seed: int
-
-
-def plan(profile: str) -> list[Job]:
-    """List the runs of a profile: all methods, alphas and ablations, or, of a variant such as "demo-scale-20", a few.
-
-    Args:
-        profile: its name.
-
-    Returns:
-        The jobs, seed by seed, ablations last.
-    """
-    if "-" in profile:
-        settings = [("base", 0.0), *(("tpc-cma", alpha) for alpha in VARIANT_ALPHAS)]
-        return [Job(*setting, seed) for seed in SEEDS for setting in settings]
-    others = [name for name in METHODS if name != "tpc-cma" and name not in ABLATIONS]
-    settings = [("base", 0.0), *(("tpc-cma", alpha) for alpha in ALPHAS), *((name, 0.0) for name in others)]
-    jobs = [Job(*setting, seed) for seed in SEEDS for setting in settings]
-    return jobs + [Job(name, ABLATION_ALPHA, seed) for seed in ABLATION_SEEDS.get(profile, SEEDS) for name in ABLATIONS]
 
 
 def is_recorded(profile: Profile, job: Job, results_dir: str | Path = "results") -> bool:
@@ -95,7 +64,7 @@ def run_job(profile: Profile, job: Job, runs_dir: str | Path = "runs", results_d
 
     Args:
         profile: what to run.
-        job: one of `plan`.
+        job: one of `planned_jobs`.
         runs_dir: checkpoints and logs.
         results_dir: where its record goes.
 
@@ -131,7 +100,7 @@ def verify(record: dict, profile: Profile) -> pd.DataFrame:
     tolerances = dict.fromkeys(record["metrics"], ROUNDING) if same else DRIFT
     rows = pd.DataFrame(
         {
-            "run": run_name(job.method, job.alpha, job.seed),
+            "run": job.name,
             "measure": tolerances.keys(),
             "recorded": [record["metrics"][name] for name in tolerances],
             "again": [again["metrics"][name] for name in tolerances],
@@ -144,7 +113,7 @@ def verify(record: dict, profile: Profile) -> pd.DataFrame:
 
 
 def sweep(profile: Profile, jobs: int = 1, runs_dir: str = "runs", results_dir: str = "results") -> list[str]:
-    """Record every run of `plan` that is missing, then rebuild the CSV.
+    """Record every run of `planned_jobs` that is missing, then rebuild the CSV.
 
     Args:
         profile: what to run.
@@ -159,14 +128,15 @@ def sweep(profile: Profile, jobs: int = 1, runs_dir: str = "runs", results_dir: 
         ValueError: if there are records of other data, see `tpccma.runs.records.check_free`.
     """
     content = content_of_files(profile.data)
-    for job in plan(profile.name):
+    for job in planned_jobs(profile.name):
         check_free(profile, (job.method, job.alpha, job.seed), content, results_dir)
     missing = {
-        f"{profile.name} {run_name(job.method, job.alpha, job.seed)}": (profile, job, runs_dir, results_dir)
-        for job in plan(profile.name)
+        f"{profile.name} {job.name}": (profile, job, runs_dir, results_dir)
+        for job in planned_jobs(profile.name)
         if not is_recorded(profile, job, results_dir)
     }
-    print(f"profile {profile.name}: {len(plan(profile.name)) - len(missing)} runs recorded, {len(missing)} to do")
+    recorded = len(planned_jobs(profile.name)) - len(missing)
+    print(f"profile {profile.name}: {recorded} runs recorded, {len(missing)} to do")
     train_bases(profile, {job.seed for _, job, *_ in missing.values()}, jobs, runs_dir)
     failed = [name for name, result in run_all(run_job, missing, jobs) if isinstance(result, Exception)]
     build_csv(results_dir)
@@ -209,7 +179,7 @@ def _verify_some(profile: Profile, given: argparse.Namespace) -> int:
     if given.verify > len(records):
         raise ValueError(f"--verify {given.verify}: profile {profile.name!r} has {len(records)} records")
     chosen = random.Random(given.seed).sample(records, given.verify)
-    tasks = {run_name(r["method"], r["alpha"], r["seed"]): (r, profile) for r in chosen}
+    tasks = {Job(r["method"], r["alpha"], r["seed"]).name: (r, profile) for r in chosen}
     status = 0
     for name, result in run_all(verify, tasks, given.jobs):
         if isinstance(result, Exception):

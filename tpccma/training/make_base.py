@@ -11,9 +11,9 @@ from importlib import resources
 from pathlib import Path
 
 from tpccma.files import write_whole
-from tpccma.models import weights_path
 from tpccma.profiles import load_profile
 from tpccma.tasks.evaluation import evaluate
+from tpccma.training.encoders import weights_path
 from tpccma.training.run import base_recipe, base_run, train_base
 
 CARD_TASKS = ("gap", "zeroshot", "retrieval", "clustering")

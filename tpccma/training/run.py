@@ -23,13 +23,14 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
+from tpccma.curriculum import check_alpha
 from tpccma.data import Corpus, load_corpus
 from tpccma.data.content import content_of_corpus, content_of_files
-from tpccma.loss import check_alpha
-from tpccma.methods import METHODS, Method, check_method
+from tpccma.methods import METHODS, Method, check_method, run_name
 from tpccma.methods.post_processing import PostProcessed
-from tpccma.models import Encoder, build_model, load_encoder, read_weights, weights_path
+from tpccma.models import Encoder, read_weights
 from tpccma.profiles import Profile, Training, load_profile
+from tpccma.training.encoders import build_encoder, load_encoder, weights_path
 from tpccma.training.loop import Trainer
 
 MAP_PAIRS = 20_000  # pairs of a stream from which the maps of a post-processing are taken [ours]
@@ -76,11 +77,6 @@ class Run:
     def name(self) -> str:
         """What its files are named, ``<method>-a<alpha>-s<seed>``."""
         return run_name(self.method, self.alpha, self.seed)
-
-
-def run_name(method: str, alpha: float, seed: int) -> str:
-    """Name a run ``<method>-a<alpha>-s<seed>``."""
-    return f"{method}-a{alpha:g}-s{seed}"
 
 
 def fine_tune(
@@ -202,7 +198,7 @@ def train_base(profile: Profile, seed: int = 0, runs_dir: str | Path = "runs", c
     Returns:
         The `Run`, trained or loaded.
     """
-    encoder, content = build_model(profile, seed), _content(profile, corpus)
+    encoder, content = build_encoder(profile, seed), _content(profile, corpus)
     run = _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content, from_scratch=True)
     run.steps = _train(run, profile, profile.base, corpus)
     return run
@@ -268,7 +264,8 @@ def _train(
 
 def main(arguments: list[str] | None = None) -> None:
     """Fine-tune, evaluate and record one run from the command line."""
-    from tpccma.runs.records import check_base, check_free, record_path, record_run
+    from tpccma.runs.record import check_base, record_run
+    from tpccma.runs.records import check_free, record_path
 
     parser = argparse.ArgumentParser(prog="python -m tpccma.train", description=main.__doc__)
     parser.add_argument("--profile", default="demo", help="name, or path of a .yaml file")

@@ -1,0 +1,42 @@
+"""Which runs the book rests on: every method, alpha and ablation, seed by seed."""
+
+from dataclasses import dataclass
+
+from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS, run_name
+
+ALPHAS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
+SEEDS = (0, 1, 2, 3, 4)
+ABLATION_SEEDS = {"demo": SEEDS[:3], "fashion": SEEDS}  # a run of the demo takes three times as long
+VARIANT_ALPHAS = (0.0, 0.05, 0.5)  # of profiles that vary the base or the titles
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: a method of `tpccma.methods` or "base", alpha and seed."""
+
+    method: str
+    alpha: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its name, which its files bear."""
+        return run_name(self.method, self.alpha, self.seed)
+
+
+def planned_jobs(profile: str) -> list[Job]:
+    """List the runs of a profile: all methods, alphas and ablations, or, of a variant such as "demo-scale-20", a few.
+
+    Args:
+        profile: its name.
+
+    Returns:
+        The jobs, seed by seed, ablations last.
+    """
+    if "-" in profile:
+        settings = [("base", 0.0), *(("tpc-cma", alpha) for alpha in VARIANT_ALPHAS)]
+        return [Job(*setting, seed) for seed in SEEDS for setting in settings]
+    others = [name for name in METHODS if name != "tpc-cma" and name not in ABLATIONS]
+    settings = [("base", 0.0), *(("tpc-cma", alpha) for alpha in ALPHAS), *((name, 0.0) for name in others)]
+    jobs = [Job(*setting, seed) for seed in SEEDS for setting in settings]
+    return jobs + [Job(name, ABLATION_ALPHA, seed) for seed in ABLATION_SEEDS.get(profile, SEEDS) for name in ABLATIONS]

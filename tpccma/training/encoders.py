@@ -1,0 +1,91 @@
+"""The encoder that a profile names: its towers, with the tokenizer that goes with its data."""
+
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import open_clip
+import torch
+
+from tpccma.data.features import TextFeatures
+from tpccma.data.scenes import vocabulary
+from tpccma.models.encoder import Encoder, build_network, open_tokenizer
+from tpccma.models.pretrained import check_activation, find_weights
+from tpccma.models.weight_files import check_exists, read_metadata, read_weights
+from tpccma.models.words import WordTokenizer
+from tpccma.profiles import Profile
+
+
+def build_encoder(profile: Profile, seed: int = 0) -> Encoder:
+    """Build the untrained model of a profile.
+
+    Args:
+        profile: names the architecture.
+        seed: of the initial weights; the global random state is left alone.
+
+    Returns:
+        An `Encoder` with random weights.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_network(profile.model)
+    return Encoder(network, make_tokenizer(profile), profile.model)
+
+
+def make_tokenizer(profile: Profile) -> Callable:
+    """Make what turns texts into what the text tower of a profile takes: tokens, or of heads frozen features."""
+    if profile.data.kind == "demo":
+        return WordTokenizer(vocabulary(), open_clip.get_model_config(profile.model.name)["text_cfg"]["context_length"])
+    if profile.model.kind == "open_clip":
+        return open_tokenizer(profile.model.name)
+    return TextFeatures(profile.data.cache_dir)
+
+
+def load_encoder(profile: Profile, path: str | Path) -> Encoder:
+    """Load a checkpoint into the model of a profile.
+
+    Args:
+        profile: names the architecture.
+        path: a safetensors file, or a pickle of plain tensors.
+
+    Returns:
+        The `Encoder`, in training mode as built.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file was made by another architecture, needs another activation, does not fit, or is a pickle
+            that carries code.
+    """
+    metadata = read_metadata(path)
+    made_by = metadata.get("architecture")
+    if made_by and _shape(json.loads(made_by)) != _shape(profile.model.model_dump()):
+        raise ValueError(
+            f"{path} was made by {made_by}, but profile {profile.name!r} asks for {profile.model.model_dump_json()}"
+        )
+    if not made_by and profile.model.kind == "open_clip":
+        check_exists(path)
+        check_activation(profile.model, path)
+    encoder = build_encoder(profile)
+    if "tokenizer" in metadata:
+        encoder.tokenizer = WordTokenizer(**json.loads(metadata["tokenizer"]))
+    try:
+        encoder.model.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit the model of profile {profile.name!r}: {error}") from None
+    return encoder
+
+
+def _shape(architecture: dict) -> dict:
+    return {key: value for key, value in architecture.items() if key not in ("pretrained", "quick_gelu", "preprocess")}
+
+
+def weights_path(profile: Profile) -> Path:
+    """Say where the weights lie that an open_clip profile starts from; the demo's ship with the package.
+
+    Raises:
+        FileNotFoundError: if they are not there, see `tpccma.models.pretrained.find_weights`.
+        ValueError: if they need another activation than the model's.
+    """
+    shipped = Path(str(resources.files("tpccma.assets"))) / profile.model.pretrained
+    return shipped if profile.data.kind == "demo" and shipped.is_file() else find_weights(profile.model)
