@@ -143,7 +143,7 @@ def test_sweep_records_what_is_missing_in_a_process_and_then_does_nothing(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(tpccma.runs.workers.os, "cpu_count", lambda: 1)
     runs, results = tmp_path / "runs", tmp_path / "results"
-    monkeypatch.setattr(tpccma.runs.sweep, "plan", lambda name: [Job("base", 0.0, 0), CENTRED])
+    monkeypatch.setattr(tpccma.runs.sweep, "planned_jobs", lambda name: [Job("base", 0.0, 0), CENTRED])
     assert sweep(tiny_profile, 1, runs, results) == []  # CENTRED is recorded, as if an earlier sweep had been killed
     shown = capsys.readouterr().out
     assert "profile demo: 1 runs recorded, 1 to do" in shown
@@ -165,7 +165,7 @@ def test_sweep_goes_on_after_a_run_that_fails(
     tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick, in_threads, capsys
 ):
     jobs = [Job("clip", 0.5, 0), CENTRED]  # clip takes no alpha
-    monkeypatch.setattr(tpccma.runs.sweep, "plan", lambda name: jobs)
+    monkeypatch.setattr(tpccma.runs.sweep, "planned_jobs", lambda name: jobs)
     assert sweep(tiny_profile, 1, tmp_path / "runs", tmp_path / "results") == ["demo clip-a0.5-s0"]
     assert load_results(tmp_path / "results").method.tolist() == ["mean-centering"]
     assert "1/2 demo clip-a0.5-s0 FAILED: ValueError: method 'clip' has no dial" in capsys.readouterr().out
@@ -183,7 +183,7 @@ def test_sweep_trains_the_base_before_the_runs_that_need_it(
     trained: list[str] = []
     run = Trainer.run
     monkeypatch.setattr(Trainer, "run", lambda trainer: trained.append(trainer.folder.name[:4]) or run(trainer))
-    monkeypatch.setattr(tpccma.runs.sweep, "plan", lambda name: [Job("clip", 0.0, 1), Job("base", 0.0, 1)])
+    monkeypatch.setattr(tpccma.runs.sweep, "planned_jobs", lambda name: [Job("clip", 0.0, 1), Job("base", 0.0, 1)])
     assert sweep(profile, 1, tmp_path / "runs", tmp_path / "results") == []
     assert trained == ["base", "clip"]
     assert len(load_records(tmp_path / "results")) == 2
@@ -292,7 +292,7 @@ def test_command_names_a_bad_argument(
 
 
 def test_command_sweeps(tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick, in_threads):
-    monkeypatch.setattr(tpccma.runs.sweep, "plan", lambda name: [CENTRED])
+    monkeypatch.setattr(tpccma.runs.sweep, "planned_jobs", lambda name: [CENTRED])
     main(shell(tiny_profile, tmp_path, "--jobs", "2"))
     assert is_recorded(tiny_profile, CENTRED, tmp_path / "results")
 
