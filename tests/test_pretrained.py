@@ -16,7 +16,8 @@ from torch import nn
 import tpccma.models.pretrained
 import tpccma.models.weight_files
 from tpccma import load_profile
-from tpccma.models.pretrained import check_activation, find_weights, image_transform, other_activation
+from tpccma.models.pretrained import check_activation, find_weights, other_activation
+from tpccma.models.transforms import image_transform
 from tpccma.models.weight_files import checksum, is_openai_archive, read_weights
 from tpccma.profiles import OpenClipModel, Profile
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path

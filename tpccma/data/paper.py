@@ -9,7 +9,7 @@ from tpccma.data import Corpus
 from tpccma.data.classes import choose_classes, imagenet_folders, small_set
 from tpccma.data.photos import karpathy_splits
 from tpccma.data.shards import PairSource, find_shards
-from tpccma.models.pretrained import image_transform
+from tpccma.models.transforms import image_transform
 
 if TYPE_CHECKING:
     from tpccma.profiles import OpenClipModel, PaperData

@@ -20,7 +20,7 @@ from tpccma.data import Corpus, Pairs
 from tpccma.data.captions import Captioned, read_captions
 from tpccma.data.duplicates import group_items, hash_images, split_groups
 from tpccma.data.pictures import ImageFiles
-from tpccma.models.pretrained import image_transform
+from tpccma.models.transforms import image_transform
 
 if TYPE_CHECKING:
     from tpccma.profiles import OpenClipModel, PhotoData

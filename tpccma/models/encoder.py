@@ -9,11 +9,11 @@ Legend: N inputs, D embedding width, F feature width.
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import open_clip
 import torch
@@ -25,10 +25,14 @@ from tpccma.models.towers import Heads, ShortTextCLIP
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import HeadsModel, OpenClipModel
 
-if TYPE_CHECKING:
-    from tpccma.data.pictures import Pictures
-
 open_clip.add_model_config(resources.files("tpccma.configs") / "tpccma-demo.json")
+
+
+class InParts(Protocol):
+    """Inputs that are had in parts: a tensor, or pictures that are read when they are needed."""
+
+    def split(self, size: int) -> Iterable[Tensor]:
+        """Give all inputs, at most `size` at a time."""
 
 
 class Encoder:
@@ -53,11 +57,11 @@ class Encoder:
         if torch.cuda.is_available():
             self.model.to(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
 
-    def embed_images(self, images: "Tensor | Pictures", batch_size: int = 500) -> Tensor:
+    def embed_images(self, images: InParts, batch_size: int = 500) -> Tensor:
         """Embed pictures in evaluation mode.
 
         Args:
-            images: (N, 3, H, W) uint8 pixels, (N, F) float32 features or `Pictures`.
+            images: (N, 3, H, W) uint8 pixels, (N, F) float32 features, or `tpccma.data.pictures.Pictures`.
             batch_size: inputs embedded at a time.
 
         Returns:
@@ -87,7 +91,7 @@ class Encoder:
             y = self.model.encode_text(tokens.to(device), normalize=True)
         return x.float().cpu(), y.float().cpu()
 
-    def _embed(self, encode: Callable, inputs: Tensor, batch_size: int) -> Tensor:
+    def _embed(self, encode: Callable, inputs: InParts, batch_size: int) -> Tensor:
         with evaluating(self.model):
             return torch.cat([encode(part.to(self.device)).float().cpu() for part in inputs.split(batch_size)])
 

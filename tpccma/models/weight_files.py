@@ -97,6 +97,12 @@ def _sha256(path: Path, *state: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_file_of(config: dict, digest: str) -> bool:
+    """Say whether open_clip offers a file of this checksum: some addresses hold it, as a folder or after the name."""
+    url = PurePosixPath(config.get("url", ""))
+    return url.parent.name == digest or url.stem.endswith(f"-{digest[:8]}")
+
+
 def check_exists(path: str | Path) -> None:
     """See to it that there is a checkpoint.
 
