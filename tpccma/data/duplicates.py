@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from tqdm import tqdm
 
-from tpccma.data.features import FeatureCache, content_key
+from tpccma.data.cache import FeatureCache, content_key
 from tpccma.data.pictures import DamagedPicture, open_picture
 
 HASH_SIDE = 16  # the usual 8 is too coarse: hashes of unrelated shirts coincide, and 121 products end in one group
