@@ -82,16 +82,22 @@ def group_items(hashes: Tensor, captions: Sequence[Sequence[str]]) -> np.ndarray
     Returns:
         (N,) number of each item's group.
     """
-    pictures, picture_of = np.unique(hashes.numpy(), axis=0, return_inverse=True)
+    distinct, first_shot, shot = np.unique(hashes.numpy(), axis=0, return_index=True, return_inverse=True)
     words = [" ".join(re.findall(r"\w+", caption.lower())) for own in captions for caption in own]
-    owner = np.repeat(np.arange(len(captions)), [len(own) for own in captions])
-    caption_of = np.unique(words, return_inverse=True)[1]
-    n, last = len(captions), len(captions) + len(pictures)  # nodes: n items, then the pictures, then the captions
-    links = np.concatenate([np.arange(n), owner]), np.concatenate([n + picture_of.ravel(), last + caption_of])
-    edges = np.concatenate([np.stack(links), n + _near_pairs(pictures)], axis=1)
-    size = last + len(words)
-    graph = coo_matrix((np.ones(edges.shape[1]), tuple(edges)), shape=(size, size))
-    return connected_components(graph, directed=False)[1][:n]
+    owner = np.repeat(np.arange(len(captions)), [len(own) for own in captions])  # the item of each caption
+    _, first_said, said = np.unique(words, return_index=True, return_inverse=True)
+    links = [
+        (np.arange(len(captions)), first_shot[shot.ravel()]),  # an item to the first one with the same picture,
+        (owner, owner[first_said[said]]),  # and by each of its captions to the first one that has it too,
+        first_shot[_near_pairs(distinct)],  # and the first one with a picture to that with one much like it
+    ]
+    return _connected(np.concatenate(links, axis=1), len(captions))
+
+
+def _connected(links: np.ndarray, count: int) -> np.ndarray:
+    """Number the groups that (2, L) links between items make; (count,) the number of each item's."""
+    graph = coo_matrix((np.ones(links.shape[1]), tuple(links)), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
 
 
 def split_groups(groups: np.ndarray, test_items: int, val_items: int, seed: int = 0) -> dict[str, np.ndarray]:
