@@ -4,20 +4,12 @@
     gap = modality_gap(image_features, text_features)   # Gap(raw=..., centroid=..., distribution=...)
 
 Row i of ``x`` and row i of ``y`` embed the same pair; the measures are computed in float64 from L2-normalised rows, and
-refuse rows that are not. The gap and its intervals are in `tpccma.metrics.gap`, measures of shape in
-`tpccma.metrics.geometry`, readings of the distribution gap that need no pairs in `tpccma.metrics.divergences`.
+refuse rows that are not. The gap is in `tpccma.metrics.gap`, its intervals in `tpccma.metrics.intervals`, the gap of a
+stream in `tpccma.metrics.streaming`, measures of shape in `tpccma.metrics.geometry`, readings of the distribution gap
+that need no pairs in `tpccma.metrics.divergences`, all of them at once in `tpccma.metrics.summary`.
 """
 
-from tpccma.metrics.gap import (
-    Gap,
-    GapInterval,
-    Interval,
-    ModalityGap,
-    bootstrap_interval,
-    gap_interval,
-    measure_all,
-    modality_gap,
-)
+from tpccma.metrics.gap import Gap, modality_gap
 from tpccma.metrics.geometry import (
     alignment,
     cone_effect,
@@ -28,6 +20,8 @@ from tpccma.metrics.geometry import (
     relative_modality_gap,
     uniformity,
 )
+from tpccma.metrics.intervals import GapInterval, Interval, gap_interval
+from tpccma.metrics.summary import measure_all
 
 __all__ = [
     "Gap",
@@ -35,7 +29,6 @@ __all__ = [
     "Interval",
     "ModalityGap",
     "alignment",
-    "bootstrap_interval",
     "cone_effect",
     "effective_rank",
     "gap_interval",
@@ -47,3 +40,12 @@ __all__ = [
     "relative_modality_gap",
     "uniformity",
 ]
+
+
+def __getattr__(name: str):
+    """Load `ModalityGap` when it is first asked for: torchmetrics takes as long to import as torch."""
+    if name == "ModalityGap":
+        from tpccma.metrics.streaming import ModalityGap
+
+        return ModalityGap
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Rows = Tensor | np.ndarray
+from tpccma.metrics.checks import Rows, as_rows, two_clouds
 
 
 class Frechet(NamedTuple):
@@ -23,28 +23,6 @@ class Frechet(NamedTuple):
 
     mean: float
     covariance: float
-
-
-def as_rows(x: Rows, name: str = "x") -> Tensor:
-    """Checks a cloud of embeddings and returns it as float64, on the device it is on, without gradient.
-
-    Args:
-        x: (N, D) tensor or array, N and D at least 1.
-        name: what the messages call it.
-
-    Returns:
-        (N, D) float64 tensor.
-
-    Raises:
-        ValueError: if ``x`` is not two-dimensional, is empty, or holds NaN or infinity (names the first such row).
-    """
-    rows = torch.as_tensor(x).detach().to(torch.float64)
-    if rows.ndim != 2 or 0 in rows.shape:
-        raise ValueError(f"{name} has shape {tuple(rows.shape)}: pass one embedding a row, shape (N, D)")
-    bad = (~rows.isfinite().all(dim=1)).nonzero()
-    if len(bad):
-        raise ValueError(f"{name} holds NaN or infinity in row {bad[0].item()} ({len(bad)} such rows): drop them")
-    return rows
 
 
 def centre(x: Rows, renormalise: bool = False) -> Tensor:
@@ -110,7 +88,7 @@ def median_bandwidth(x: Rows, y: Rows, max_rows: int = 2000) -> float:
     Raises:
         ValueError: if the input is malformed, or half of the pairs of rows coincide.
     """
-    pooled = torch.cat(_two_clouds(x, y))
+    pooled = torch.cat(two_clouds(x, y))
     if len(pooled) > max_rows:
         pooled = pooled[torch.linspace(0, len(pooled) - 1, max_rows, device=pooled.device).round().long()]
     n, pairs = len(pooled), len(pooled) * (len(pooled) - 1) // 2
@@ -186,7 +164,7 @@ def sliced_wasserstein(x: Rows, y: Rows, n_projections: int = 256, seed: int = 0
 
     Source: Bonneel et al. 2015.
     """
-    x, y = _two_clouds(x, y)
+    x, y = two_clouds(x, y)
     if len(x) != len(y):
         raise ValueError(f"x has {len(x)} rows and y has {len(y)}: draw as many rows from the larger cloud")
     if n_projections < 1:
@@ -216,7 +194,7 @@ def frechet(x: Rows, y: Rows) -> Frechet:
 
     Source: Dowson and Landau 1982.
     """
-    x, y = _two_clouds(x, y)
+    x, y = two_clouds(x, y)
     # S^(1/2) = V diag(s) V^T, so tr (S_x S_y)^(1/2) is the sum of the singular values of diag(s_x) V_x^T V_y diag(s_y).
     _, scale_x, basis_x = torch.linalg.svd(centre(x) / len(x) ** 0.5, full_matrices=False)
     _, scale_y, basis_y = torch.linalg.svd(centre(y) / len(y) ** 0.5, full_matrices=False)
@@ -264,21 +242,13 @@ def trace_ratio(x: Rows, y: Rows) -> float:
 
     Source: the square of ReAlign's scale, arXiv 2602.07026.
     """
-    x, y = _two_clouds(x, y)
+    x, y = two_clouds(x, y)
     return (centre(x).square().sum(dim=1).mean() / centre_spread(y, "y").square().sum(dim=1).mean()).item()
-
-
-def _two_clouds(x: Rows, y: Rows) -> tuple[Tensor, Tensor]:
-    """Checks both clouds, and that they live in one space."""
-    x, y = as_rows(x, "x"), as_rows(y, "y")
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"x has width {x.shape[1]} and y has width {y.shape[1]}: embed both in one space")
-    return x, y
 
 
 def _kernel_means(x: Rows, y: Rows, bandwidth: float | None) -> tuple[float, float, float]:
     """Mean Gaussian kernel within x, within y and between them."""
-    x, y = _two_clouds(x, y)
+    x, y = two_clouds(x, y)
     width = median_bandwidth(x, y) if bandwidth is None else bandwidth
     if not width > 0:
         raise ValueError(f"bandwidth is {bandwidth}: pass a number above 0, or None for the median heuristic")

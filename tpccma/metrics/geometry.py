@@ -8,58 +8,9 @@ Legend: `N` pairs, `D` width.
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor
-from torch.nn import functional as F
 
-from tpccma.metrics.divergences import Rows, as_rows, centre_spread, mean_kernel
-
-UNIT_TOLERANCE = 1e-3
-
-
-def unit_rows(x: Rows, name: str, normalize: bool = False, minimum: int = 2) -> Tensor:
-    """Checks the embeddings of one modality and returns them as float64.
-
-    Args:
-        x: (N, D) embeddings.
-        name: what the messages call it.
-        normalize: L2-normalise the rows, instead of refusing rows that are not of length 1.
-        minimum: the least N.
-
-    Returns:
-        (N, D) float64 tensor with rows of length 1.
-
-    Raises:
-        ValueError: if ``x`` is not a finite (N, D) matrix, has too few rows, or a row's length is not 1 within 1e-3
-            (with ``normalize``: is 0).
-    """
-    rows = as_rows(x, name)
-    if len(rows) < minimum:
-        raise ValueError(f"{name} has {len(rows)} row(s): at least {minimum} are needed")
-    lengths = rows.norm(dim=1)
-    wrong = (lengths == 0 if normalize else (lengths - 1).abs() > UNIT_TOLERANCE).nonzero()
-    if len(wrong):
-        row = wrong[0].item()
-        remedy = "drop it" if normalize else "L2-normalise the rows first (modality_gap does with normalize=True)"
-        raise ValueError(f"row {row} of {name} has length {lengths[row].item():.6g}, not 1: {remedy}")
-    return F.normalize(rows, dim=1, eps=0) if normalize else rows
-
-
-def check_pairs(x: Rows, y: Rows, normalize: bool = False, minimum: int = 2) -> tuple[Tensor, Tensor]:
-    """Checks both modalities, as ``unit_rows`` does, and that they have the same shape.
-
-    Returns:
-        x and y as float64 tensors, (N, D) each.
-
-    Raises:
-        ValueError: as ``unit_rows``, and if the shapes differ.
-    """
-    x, y = unit_rows(x, "x", normalize, minimum), unit_rows(y, "y", normalize, minimum)
-    if x.shape != y.shape:
-        raise ValueError(f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}: pass pairs, row i of x with row i of y")
-    return x, y
+from tpccma.metrics.checks import Rows, check_pairs, unit_rows
+from tpccma.metrics.divergences import centre_spread, mean_kernel
 
 
 def pair_cosine(x: Rows, y: Rows) -> float:
@@ -178,14 +129,14 @@ def effective_rank(x: Rows) -> float:
     return torch.special.entr(singular / singular.sum()).sum().exp().item()
 
 
-def modality_mixing(x: Rows, y: Rows, k: int = 10, exclude_pair: bool = False) -> float:
+def modality_mixing(x: Rows, y: Rows, k: int = 10) -> float:
     """Share of the k nearest neighbours, among both modalities together, that belong to the other modality.
 
     Args:
         x: (N, D) image embeddings, L2-normalised.
         y: (N, D) text embeddings of the same pairs.
-        k: neighbours of each row, itself not among them; from 1 to 2N - 2.
-        exclude_pair: leave a row's own partner out too, so that good alignment of the pairs does not count.
+        k: neighbours of each row, itself not among them; from 1 to 2N - 2, since among all the other 2N - 1 rows the
+            share is the same for every model.
 
     Returns:
         In [0, 1]: 0 apart, 0.5 ideally mixed.
@@ -205,8 +156,6 @@ def modality_mixing(x: Rows, y: Rows, k: int = 10, exclude_pair: bool = False) -
     for chunk in rows.split(1024):
         similarity = pooled[chunk] @ pooled.T
         similarity[torch.arange(len(chunk)), chunk] = -torch.inf
-        if exclude_pair:
-            similarity[torch.arange(len(chunk)), (chunk + n) % (2 * n)] = -torch.inf
         neighbours = similarity.topk(k, dim=1).indices
         other += ((neighbours < n) != (chunk < n)[:, None]).sum().item()
     return other / (2 * n * k)
@@ -228,6 +177,10 @@ def linear_separability(x: Rows, y: Rows, seed: int = 0) -> float:
     Raises:
         ValueError: as ``modality_gap``.
     """
+    from sklearn.linear_model import LogisticRegression  # loaded when asked for: it takes as long as torch
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     x, y = check_pairs(x, y)
     train, test = np.array_split(np.random.default_rng(seed).permutation(len(x)), 2)
 

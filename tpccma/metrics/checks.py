@@ -1,0 +1,116 @@
+"""Checks of embeddings, for all that measures them: matrices of finite numbers, of unit rows, in pairs.
+
+Legend: `N`, `M` rows, `D` width.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Rows = Tensor | np.ndarray
+
+UNIT_TOLERANCE = 1e-3  # of a row's length, for measures whose third digit counts
+HALF_TOLERANCE = 1e-2  # for what may come in half precision: bfloat16 keeps 8 bits, so a length may be off by 2**-8
+
+
+def as_rows(x: Rows, name: str = "x") -> Tensor:
+    """Checks a cloud of embeddings and returns it as float64, on the device it is on, without gradient.
+
+    Args:
+        x: (N, D) tensor or array, N and D at least 1.
+        name: what the messages call it.
+
+    Returns:
+        (N, D) float64 tensor.
+
+    Raises:
+        ValueError: if ``x`` is not two-dimensional, is empty, or holds NaN or infinity (names the first such row).
+    """
+    rows = torch.as_tensor(x).detach().to(torch.float64)
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise ValueError(f"{name} has shape {tuple(rows.shape)}: pass one embedding a row, shape (N, D)")
+    bad = (~rows.isfinite().all(dim=1)).nonzero()
+    if len(bad):
+        raise ValueError(f"{name} holds NaN or infinity in row {bad[0].item()} ({len(bad)} such rows): drop them")
+    return rows
+
+
+def check_unit_length(
+    rows: Tensor, name: str, tolerance: float = UNIT_TOLERANCE, remedy: str = "L2-normalise the rows first"
+) -> None:
+    """Refuses rows that are not of length 1; NaN is no length.
+
+    Args:
+        rows: (N, D) embeddings.
+        name: what the message calls them.
+        tolerance: by how much a length may differ from 1.
+        remedy: what the message tells to do.
+
+    Raises:
+        ValueError: naming the first such row and its length.
+    """
+    lengths = rows.norm(dim=1)
+    wrong = (~((lengths - 1).abs() <= tolerance)).nonzero()
+    if len(wrong):
+        row = wrong[0].item()
+        raise ValueError(f"row {row} of {name} has length {lengths[row].item():.6g}, not 1: {remedy}")
+
+
+def unit_rows(x: Rows, name: str, normalize: bool = False, minimum: int = 2) -> Tensor:
+    """Checks the embeddings of one modality and returns them as float64.
+
+    Args:
+        x: (N, D) embeddings.
+        name: what the messages call it.
+        normalize: L2-normalise the rows, instead of refusing rows that are not of length 1.
+        minimum: the least N.
+
+    Returns:
+        (N, D) float64 tensor with rows of length 1.
+
+    Raises:
+        ValueError: if ``x`` is not a finite (N, D) matrix, has too few rows, or a row's length is not 1 within 1e-3
+            (with ``normalize``: is 0).
+    """
+    rows = as_rows(x, name)
+    if len(rows) < minimum:
+        raise ValueError(f"{name} has {len(rows)} row(s): at least {minimum} are needed")
+    if normalize:
+        zero = (rows.norm(dim=1) == 0).nonzero()
+        if len(zero):
+            raise ValueError(f"row {zero[0].item()} of {name} has length 0, not 1: drop it")
+        return F.normalize(rows, dim=1, eps=0)
+    remedy = "L2-normalise the rows first (modality_gap does with normalize=True)"
+    check_unit_length(rows, name, UNIT_TOLERANCE, remedy)
+    return rows
+
+
+def check_pairs(x: Rows, y: Rows, normalize: bool = False, minimum: int = 2) -> tuple[Tensor, Tensor]:
+    """Checks both modalities, as ``unit_rows`` does, and that they have the same shape.
+
+    Returns:
+        x and y as float64 tensors, (N, D) each.
+
+    Raises:
+        ValueError: as ``unit_rows``, and if the shapes differ.
+    """
+    x, y = unit_rows(x, "x", normalize, minimum), unit_rows(y, "y", normalize, minimum)
+    if x.shape != y.shape:
+        raise ValueError(f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}: pass pairs, row i of x with row i of y")
+    return x, y
+
+
+def two_clouds(x: Rows, y: Rows) -> tuple[Tensor, Tensor]:
+    """Checks two clouds, as ``as_rows`` does, and that they live in one space; they may differ in size.
+
+    Returns:
+        x and y as float64 tensors, (N, D) and (M, D).
+
+    Raises:
+        ValueError: as ``as_rows``, and if the widths differ.
+    """
+    x, y = as_rows(x, "x"), as_rows(y, "y")
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"x has width {x.shape[1]} and y has width {y.shape[1]}: embed both in one space")
+    return x, y
