@@ -156,12 +156,19 @@ def test_the_progress_bar_goes_to_stderr_and_only_when_asked_for(capfd):
 def test_training_needs_a_caption_for_each_unit_norm_embedding(decoder):
     with pytest.raises(ValueError, match="got 11 and 12"):
         train_decoder(unit(12, 16), CAPTIONS[:11], SMALL)
-    with pytest.raises(ValueError, match="features must have unit norm, row 0 has 2"):
+    with pytest.raises(ValueError, match="row 0 of features has length 2, not 1: L2-normalise"):
         train_decoder(2 * unit(12, 16), CAPTIONS, SMALL)
-    with pytest.raises(ValueError, match="row 1 has nan"):
+    with pytest.raises(ValueError, match="row 1 of features has length nan"):
         decoder.generate(torch.stack([unit(16), torch.full((16,), torch.nan)]))
     with pytest.raises(ValueError, match=r"shape \(N, 16\), got \(2, 8\)"):
         decoder.generate(unit(2, 8))
+
+
+def test_embeddings_in_half_precision_are_of_unit_norm(decoder):
+    half = unit(12, 16).bfloat16()
+    assert 1e-3 < (half.float().norm(dim=1) - 1).abs().max() < 2**-8  # rounding keeps 8 bits of each entry
+    assert len(decoder.generate(half)) == 12
+    assert project_to_memory(half.float(), half.float()).shape == (12, 16)
 
 
 # memory
@@ -191,7 +198,7 @@ def test_projection_has_unit_norm_and_does_not_depend_on_the_order_of_the_memory
 
 
 def test_projection_refuses_what_it_cannot_weigh():
-    with pytest.raises(ValueError, match="memory must have unit norm, row 0 has 3"):
+    with pytest.raises(ValueError, match="row 0 of memory has length 3"):
         project_to_memory(unit(2, 8), 3 * unit(4, 8))
     with pytest.raises(ValueError, match=r"features must have shape \(N, 8\), got \(2, 4\)"):
         project_to_memory(unit(2, 4), unit(4, 8))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from tpccma.metrics.checks import HALF_TOLERANCE, check_unit_length
 from tpccma.profiles import DecoderConfig
 from tpccma.tasks.vocabulary import EOS, PAD, UNK, CaptionVocabulary
 
@@ -278,8 +279,4 @@ def project_to_memory(features: Tensor, memory: Tensor, temperature: float = 100
 def _check_features(features: Tensor, width: int | None = None, name: str = "features") -> None:
     if features.ndim != 2 or width not in (None, features.shape[1]):
         raise ValueError(f"{name} must have shape (N, {width or 'D'}), got {tuple(features.shape)}")
-    norms = features.float().norm(dim=1)
-    wrong = ~((norms - 1).abs() < 1e-2)  # also true for NaN; 1e-2 leaves room for half precision
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
-        raise ValueError(f"{name} must have unit norm, row {row} has {norms[row]:.4g}; divide each row by its norm")
+    check_unit_length(features.float(), name, HALF_TOLERANCE)
