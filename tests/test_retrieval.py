@@ -89,10 +89,25 @@ def test_recall_equals_brute_force_for_any_chunk(seed, n, captions, k, chunk_siz
 @pytest.mark.parametrize(
     ("images", "texts", "ks", "message"),
     [
-        (torch.eye(2), torch.eye(2), (1,), r"\(2, 2\) and texts \(2, 2\)"),
-        (torch.eye(2), torch.ones(3, 1, 2), (1,), r"\(2, 2\) and texts \(3, 1, 2\)"),
-        (torch.eye(2), torch.ones(2, 1, 3), (1,), r"\(2, 2\) and texts \(2, 1, 3\)"),
-        (torch.eye(2), torch.ones(2, 0, 2), (1,), "at least one pair"),
+        (
+            torch.eye(2),
+            torch.eye(2),
+            (1,),
+            r"are \(\(2, 2\), \(2, 2\)\): pass \(N, D\) and \(N, K, D\)",
+        ),
+        (
+            torch.eye(2),
+            torch.ones(3, 1, 2),
+            (1,),
+            r"are \(\(2, 2\), \(3, 1, 2\)\): pass \(N, D\) and \(N, K, D\)",
+        ),
+        (
+            torch.eye(2),
+            torch.ones(2, 1, 3),
+            (1,),
+            r"are \(\(2, 2\), \(2, 1, 3\)\): pass \(N, D\) and \(N, K, D\)",
+        ),
+        (torch.eye(2), torch.ones(2, 0, 2), (1,), "none may be empty"),
         (torch.eye(2), torch.full((2, 1, 2), math.nan), (1,), "text_features holds NaN"),
         (torch.eye(2) / 0, torch.ones(2, 1, 2), (1,), "image_features holds NaN or infinity"),
         (torch.eye(2), torch.ones(2, 1, 2), (0, 1), r"ks is \(0, 1\)"),

@@ -74,7 +74,7 @@ def test_top_five_of_few_classes_is_one():
     [
         (torch.eye(2), torch.eye(3), [0, 1], r"\(2, 2\), \(3, 3\), \(2,\)"),
         (torch.eye(2), torch.eye(2), [0], r"\(2, 2\), \(2, 2\), \(1,\)"),
-        (torch.eye(2)[:0], torch.eye(2), [], "no images"),
+        (torch.eye(2)[:0], torch.eye(2), [], "none may be empty"),
         (torch.eye(2), torch.eye(2), [0, 2], "from 0 to 2: with 2 classes pass 0 to 1"),
         (torch.eye(2), torch.eye(2), [-1, 0], "from -1 to 0"),
         (torch.eye(2) * math.nan, torch.eye(2), [0, 1], "image_features holds NaN"),

@@ -14,6 +14,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, v_measure_score
 from torch import Tensor
 
+from tpccma.tasks.checks import check_inputs, check_labels
+
 CHANCE_DRAWS = 20
 
 
@@ -66,7 +68,9 @@ def joint_clustering(
 
     Source: task of arXiv 2604.00279 [digest]; this protocol is [ours].
     """
-    _check(image_features, labels, prompt_features)
+    given = {"image_features": image_features, "labels": labels, "prompt_features": prompt_features}
+    check_inputs("(N, D), (N,) and (C, T, D)", **given)
+    check_labels(labels, len(prompt_features))
     classes, templates, _ = prompt_features.shape
     texts = prompt_features[labels, torch.arange(len(labels)) % templates]
     images, texts = (features.detach().cpu().double().numpy() for features in (image_features, texts))
@@ -91,18 +95,3 @@ def _k_means(points: np.ndarray, k: int, n_init: int, seed: int) -> np.ndarray:
     points = points.round(6)  # points that differ by rounding alone are one point
     distinct = len(np.unique(points, axis=0))
     return KMeans(min(k, distinct), n_init=n_init, random_state=seed).fit_predict(points)
-
-
-def _check(image_features: Tensor, labels: Tensor, prompt_features: Tensor) -> None:
-    shapes = tuple(image_features.shape), tuple(labels.shape), tuple(prompt_features.shape)
-    dimensions = [len(shape) for shape in shapes]
-    if dimensions != [2, 1, 3] or shapes[0][0] != shapes[1][0] or shapes[0][1] != shapes[2][2]:
-        raise ValueError(f"shapes of images, labels and prompts are {shapes}: pass (N, D), (N,) and (C, T, D)")
-    if not len(labels) or 0 in shapes[2]:
-        raise ValueError(f"shapes of images, labels and prompts are {shapes}: none may be empty")
-    for name, features in (("image_features", image_features), ("prompt_features", prompt_features)):
-        if not torch.isfinite(features).all():
-            raise ValueError(f"{name} holds NaN or infinity: the model has diverged, or an image could not be read")
-    low, high, classes = labels.min().item(), labels.max().item(), len(prompt_features)
-    if low < 0 or high >= classes:
-        raise ValueError(f"labels run from {low} to {high}: with {classes} classes pass 0 to {classes - 1}")

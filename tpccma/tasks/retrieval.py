@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tpccma.tasks.checks import check_inputs
+
 
 def retrieval_recall(
     image_features: Tensor, text_features: Tensor, ks: Sequence[int] = (1, 5), chunk_size: int = 256
@@ -33,7 +35,9 @@ def retrieval_recall(
     Raises:
         ValueError: if shapes do not match, there are no pairs, features are not finite, or a cut-off is below 1.
     """
-    _check(image_features, text_features, ks)
+    check_inputs("(N, D) and (N, K, D)", image_features=image_features, text_features=text_features)
+    if not ks or min(ks) < 1:
+        raise ValueError(f"ks is {tuple(ks)}: pass cut-offs of 1 or more")
     captions = text_features.flatten(0, 1)
     i2t = [
         _rank_captions(rows, image_features, captions) for rows in torch.arange(len(image_features)).split(chunk_size)
@@ -61,16 +65,3 @@ def _rank_images(rows: Tensor, images: Tensor, captions: Tensor) -> tuple[Tensor
     scores = captions[rows] @ images.T
     own = scores[torch.arange(len(rows)), rows // (len(captions) // len(images)), None]
     return (scores > own).count_nonzero(dim=1), (scores == own).count_nonzero(dim=1) - 1
-
-
-def _check(image_features: Tensor, text_features: Tensor, ks: Sequence[int]) -> None:
-    images, texts = tuple(image_features.shape), tuple(text_features.shape)
-    if len(images) != 2 or len(texts) != 3 or (images[0], images[1]) != (texts[0], texts[2]):
-        raise ValueError(f"images have shape {images} and texts {texts}: pass (N, D) and (N, K, D); K may be 1")
-    if 0 in texts:
-        raise ValueError(f"texts have shape {texts}: pass at least one pair")
-    for name, features in (("image_features", image_features), ("text_features", text_features)):
-        if not torch.isfinite(features).all():
-            raise ValueError(f"{name} holds NaN or infinity: the model has diverged, or an image could not be read")
-    if not ks or min(ks) < 1:
-        raise ValueError(f"ks is {tuple(ks)}: pass cut-offs of 1 or more")

@@ -5,9 +5,10 @@ Legend: `N` images, `C` classes, `T` templates, `D` width.
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from tpccma.tasks.checks import check_inputs, check_labels
 
 
 def zero_shot_classifier(
@@ -56,7 +57,8 @@ def zero_shot_accuracy(
     Raises:
         ValueError: if shapes do not match, there are no images, features are not finite, or a label is out of range.
     """
-    _check(image_features, classifier, labels)
+    check_inputs("(N, D), (C, D) and (N,)", image_features=image_features, classifier=classifier, labels=labels)
+    check_labels(labels, len(classifier))
     ranked = (image_features @ classifier.T).topk(min(5, len(classifier)), dim=1).indices
     hits = (ranked == labels[:, None]).double()
     return {
@@ -64,17 +66,3 @@ def zero_shot_accuracy(
         "zeroshot_top5": hits.sum(dim=1).mean().item(),
         "zeroshot_per_class": {label: hits[labels == label, 0].mean().item() for label in labels.unique().tolist()},
     }
-
-
-def _check(image_features: Tensor, classifier: Tensor, labels: Tensor) -> None:
-    shapes = tuple(image_features.shape), tuple(classifier.shape), tuple(labels.shape)
-    if [len(shape) for shape in shapes] != [2, 2, 1] or shapes[0][1] != shapes[1][1] or shapes[0][0] != shapes[2][0]:
-        raise ValueError(f"shapes of images, classifier and labels are {shapes}: pass (N, D), (C, D) and (N,)")
-    if not len(labels):
-        raise ValueError("there are no images: pass at least one")
-    for name, features in (("image_features", image_features), ("classifier", classifier)):
-        if not torch.isfinite(features).all():
-            raise ValueError(f"{name} holds NaN or infinity: the model has diverged, or an image could not be read")
-    low, high, classes = labels.min().item(), labels.max().item(), len(classifier)
-    if low < 0 or high >= classes:
-        raise ValueError(f"labels run from {low} to {high}: with {classes} classes pass 0 to {classes - 1}")
