@@ -114,9 +114,9 @@ def test_decoder_is_fed_in_three_ways():
     memory = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     captioner = Captioner(None, memory, image_mean=torch.tensor([0.6, 0.8]), text_mean=torch.tensor([1.0, 0.0]))
     feeds = captioner.feeds(torch.tensor([[0.6, 0.8]]))
-    assert list(feeds) == ["", "_memory", "_centred"]
-    assert feeds[""].tolist() == [pytest.approx([0.6, 0.8])]
+    assert list(feeds) == ["raw", "memory", "centred"]
+    assert feeds["raw"].tolist() == [pytest.approx([0.6, 0.8])]
     # memory: weights e^(100 * 0.8) : e^(100 * 0.6), as good as (0, 1) alone
-    assert feeds["_memory"].tolist() == [pytest.approx([0.0, 1.0], abs=1e-6)]
+    assert feeds["memory"].tolist() == [pytest.approx([0.0, 1.0], abs=1e-6)]
     # centred: (0.6, 0.8) - (0.6, 0.8) + (1, 0)
-    assert feeds["_centred"].tolist() == [pytest.approx([1.0, 0.0])]
+    assert feeds["centred"].tolist() == [pytest.approx([1.0, 0.0])]

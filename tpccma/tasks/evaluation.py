@@ -150,9 +150,9 @@ class Captioner(NamedTuple):
     def feeds(self, images: Tensor) -> dict[str, Tensor]:
         """Give pictures (N, D) in the three ways to feed the decoder: as they are, projected on the memory, centred."""
         return {
-            "": images,
-            "_memory": project_to_memory(images, self.memory),
-            "_centred": F.normalize(images - self.image_mean + self.text_mean, dim=1),
+            "raw": images,
+            "memory": project_to_memory(images, self.memory),
+            "centred": F.normalize(images - self.image_mean + self.text_mean, dim=1),
         }
 
 
@@ -170,10 +170,9 @@ def caption_scores(
     encoder: "Encoder", corpus: Corpus, test: Embedded, settings: "Evaluation", seed: int
 ) -> dict[str, float]:
     """Caption the test pictures: all four scores raw-fed, CIDEr for each remedy and, as the upper bound, text-fed."""
-    captioner = train_captioner(encoder, corpus, settings, seed)
-    said = {name: captioner.decoder.generate(fed) for name, fed in captioner.feeds(test.images).items()}
-    said["_text"] = captioner.decoder.generate(test.first_captions)
-    scores = score_captions(corpus.test.captions, said.pop(""))
-    for name, captions in said.items():
-        scores |= {f"cider{name}": score_captions(corpus.test.captions, captions, ["cider"])["cider"]}
-    return scores
+    captioner, references = train_captioner(encoder, corpus, settings, seed), corpus.test.captions
+    feeds = captioner.feeds(test.images) | {"text": test.first_captions}
+    said = {name: captioner.decoder.generate(features) for name, features in feeds.items()}
+    scores = score_captions(references, said.pop("raw"))
+    ciders = {name: score_captions(references, captions, ["cider"])["cider"] for name, captions in said.items()}
+    return scores | {f"cider_{name}": value for name, value in ciders.items()}
