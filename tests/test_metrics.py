@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -11,10 +12,12 @@ import tpccma.metrics.streaming
 from tpccma.metrics import (
     Gap,
     ModalityGap,
+    describe_gap,
     effective_rank,
     gap_interval,
     measure_all,
     modality_gap,
+    scale_free_distribution_gap,
 )
 
 
@@ -120,6 +123,110 @@ def test_lengths_within_a_thousandth_pass_and_zero_cannot_be_normalised():
     modality_gap(X * 1.0009, Y)
     with pytest.raises(ValueError, match="row 1 of x has length 0"):
         modality_gap(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), Y, normalize=True)
+
+
+# ---- the scale-free distribution gap
+
+
+def caps(seed, radius, n=12, width=5):
+    """2 n pairs of unit rows around opposite poles; each cloud is of this radius about its mean, on the axis.
+
+    Images turn to texts by a rotation common to all and some noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(n, width, generator=generator, dtype=torch.float64)
+    texts = images + torch.randn(n, width, generator=generator, dtype=torch.float64)
+    height = math.sqrt(1 - radius**2)
+    return tuple(
+        torch.cat([radius * F.normalize(torch.cat([rows, -rows]), dim=1), torch.full((2 * n, 1), side)], dim=1)
+        for rows, side in ((images, height), (texts, -height))
+    )
+
+
+def test_the_scale_free_gap_of_a_known_case():
+    # The means are (0.5, 0.5) and (-0.5, 0.5), so either variance is 1 - 0.5; the distribution gap is 1.
+    assert scale_free_distribution_gap(X, Y) == pytest.approx(1 / math.sqrt(0.5 + 0.5))
+    # x: east, west, north, north; y: south, south, east, east. Means (0, 0.5) and (0.5, -0.5), variances 1 - 0.25 and
+    # 1 - 0.5. Differences (1, 1), (-1, 1), (-1, 1), (-1, 1), squared length 2 each; their mean is (-0.5, 1): 2 - 1.25.
+    east, north = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    x, y = torch.stack([east, -east, north, north]), torch.stack([-north, -north, east, east])
+    assert scale_free_distribution_gap(x, y) == pytest.approx(math.sqrt(0.75 / (0.75 + 0.5)))
+
+
+def test_the_scale_free_gap_at_its_ends_and_in_the_middle():
+    shifted = torch.tensor([[0.6, 0.8], [0.6, -0.8]]), torch.tensor([[-0.6, 0.8], [-0.6, -0.8]])
+    assert scale_free_distribution_gap(*shifted) == pytest.approx(0, abs=1e-6)  # matched but for the means
+    poles = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert scale_free_distribution_gap(poles, poles.flip(0)) == pytest.approx(math.sqrt(2))  # the mirror image
+    point = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    assert scale_free_distribution_gap(poles, point) == scale_free_distribution_gap(point, poles) == pytest.approx(1)
+
+
+def test_the_scale_free_gap_of_unrelated_clouds_is_near_one():
+    x, y = random_pairs(16, n=4000, width=32, noise=1e6)
+    assert scale_free_distribution_gap(x, y) == pytest.approx(1, abs=0.02)
+
+
+@given(st.integers(0, 10_000), st.floats(1e-3, 1), st.floats(1e-3, 1))
+@settings(deadline=None)
+def test_the_scale_free_gap_does_not_change_where_both_clouds_shrink_about_their_means(seed, radius, other):
+    wide, narrow = caps(seed, radius), caps(seed, other)
+    ratio = modality_gap(*wide).distribution / modality_gap(*narrow).distribution
+    assert ratio == pytest.approx(radius / other, rel=1e-6)
+    assert scale_free_distribution_gap(*narrow) == pytest.approx(scale_free_distribution_gap(*wide), rel=1e-9)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 30), st.integers(2, 9), st.floats(0, 5), st.floats(0, 9))
+@settings(deadline=None)
+def test_the_scale_free_gap_is_its_formula_within_its_range_whatever_turns(seed, n, width, shift, noise):
+    x, y = random_pairs(seed, n, width, shift, noise)
+    found = scale_free_distribution_gap(x, y)
+    assert 0 <= found <= math.sqrt(2) + 1e-12
+    variance = sum(1 - rows.mean(dim=0).square().sum() for rows in (x, y))
+    assert found == pytest.approx(modality_gap(x, y).distribution / variance.sqrt().item(), abs=1e-6)
+    rotation, _ = torch.linalg.qr(
+        torch.randn(width, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    )
+    assert scale_free_distribution_gap(x @ rotation, y @ rotation) == pytest.approx(found, abs=1e-9)
+    assert scale_free_distribution_gap(y, x) == pytest.approx(found, abs=1e-12)
+
+
+def test_the_scale_free_gap_takes_rows_of_any_length_where_asked_and_refuses_malformed_ones():
+    x, y = random_pairs(0)
+    assert scale_free_distribution_gap(2 * x, 3 * y, normalize=True) == pytest.approx(scale_free_distribution_gap(x, y))
+    with pytest.raises(ValueError, match="row 0 of x has length 2"):
+        scale_free_distribution_gap(2 * x, y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_two_points_have_no_scale_free_gap(dtype):
+    x, y = (rows[:1].to(dtype).repeat(7, 1) for rows in random_pairs(1))
+    with pytest.raises(ValueError, match=r"x is a single point and so is y, .* collapsed"):
+        scale_free_distribution_gap(x, y)
+    assert math.isnan(gap_interval(x, y, n_resamples=5).scale_free.low)
+    assert gap_interval(x, y, n_resamples=5).raw == pytest.approx([modality_gap(x, y).raw] * 2)
+
+
+def test_the_gap_described_is_the_gap_measured():
+    x, y = random_pairs(2)
+    described = describe_gap(2 * x, y, normalize=True, n_resamples=50)
+    parts = ("raw", "centroid", "distribution", "scale_free")
+    assert list(described) == ["pairs", "width", *parts, *(f"{part}_interval" for part in parts)]
+    assert (described["pairs"], described["width"]) == (40, 6)
+    assert [described[part] for part in parts] == pytest.approx(
+        [*modality_gap(x, y), scale_free_distribution_gap(x, y)]
+    )
+    for part, interval in gap_interval(x, y, n_resamples=50)._asdict().items():
+        assert described[f"{part}_interval"] == pytest.approx(list(interval))
+    assert json.loads(json.dumps(described)) == described
+
+
+def test_a_gap_of_two_points_is_not_described():
+    with pytest.raises(ValueError, match="collapsed"):
+        describe_gap(X[:1].repeat(5, 1), Y[:1].repeat(5, 1))
+
+
+# ---- streams
 
 
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 12), min_size=1, max_size=6))
@@ -236,11 +343,25 @@ def test_gap_interval_moves_the_noise_of_resampling_from_centroid_to_distributio
     assert interval.distribution == pytest.approx(bootstrap(distribution, x, y, 100))
 
 
+def test_gap_interval_gives_the_variances_of_a_resample_what_they_lack():
+    x, y = random_pairs(6)
+    n = len(x)
+    noise, lacking = modality_gap(x, y).distribution ** 2 / n, (x.var(0).sum() + y.var(0).sum()).item() * (n - 1) / n**2
+
+    def scale_free(a, b):
+        gap = modality_gap(a, b)
+        distribution = gap.raw**2 - max(gap.centroid**2 - noise, 0)
+        width = sum(rows.var(dim=0, correction=0).sum().item() for rows in (a, b))
+        return math.sqrt(distribution / (width + lacking))
+
+    assert gap_interval(x, y, n_resamples=100).scale_free == pytest.approx(bootstrap(scale_free, x, y, 100))
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.01, 1.0])
 def test_gap_interval_holds_the_measured_gap_even_where_the_centroids_nearly_meet(shift):
     x, y = random_pairs(7, n=400, width=32, shift=shift)
-    gap, interval = modality_gap(x, y), gap_interval(x, y)
-    for part, (low, high) in zip(gap, interval, strict=True):
+    parts, interval = (*modality_gap(x, y), scale_free_distribution_gap(x, y)), gap_interval(x, y)
+    for part, (low, high) in zip(parts, interval, strict=True):
         assert low < part < high
         assert high - low < 0.2
 
@@ -267,7 +388,7 @@ def test_the_interval_of_the_squared_raw_gap_a_mean_matches_the_normal_approxima
 
 def test_pairs_are_resampled_jointly():
     x, _ = random_pairs(10)
-    assert gap_interval(x, x, n_resamples=50) == ((0, 0), (0, 0), (0, 0))
+    assert gap_interval(x, x, n_resamples=50) == ((0, 0), (0, 0), (0, 0), (0, 0))
 
 
 @pytest.mark.parametrize(

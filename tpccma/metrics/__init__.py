@@ -9,7 +9,7 @@ stream in `tpccma.metrics.streaming`, measures of shape in `tpccma.metrics.geome
 that need no pairs in `tpccma.metrics.divergences`, all of them at once in `tpccma.metrics.summary`.
 """
 
-from tpccma.metrics.gap import Gap, modality_gap
+from tpccma.metrics.gap import Gap, modality_gap, scale_free_distribution_gap
 from tpccma.metrics.geometry import (
     alignment,
     cone_effect,
@@ -21,7 +21,7 @@ from tpccma.metrics.geometry import (
     uniformity,
 )
 from tpccma.metrics.intervals import GapInterval, Interval, gap_interval
-from tpccma.metrics.summary import measure_all
+from tpccma.metrics.summary import describe_gap, measure_all
 
 __all__ = [
     "Gap",
@@ -30,6 +30,7 @@ __all__ = [
     "ModalityGap",
     "alignment",
     "cone_effect",
+    "describe_gap",
     "effective_rank",
     "gap_interval",
     "linear_separability",
@@ -38,6 +39,7 @@ __all__ = [
     "modality_mixing",
     "pair_cosine",
     "relative_modality_gap",
+    "scale_free_distribution_gap",
     "uniformity",
 ]
 

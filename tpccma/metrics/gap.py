@@ -8,6 +8,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from tpccma.metrics.checks import Rows, check_pairs
+from tpccma.metrics.divergences import centre
+
+COLLAPSED = 1e-24  # a variance of unit rows that is rounding alone
 
 
 class Gap(NamedTuple):
@@ -40,6 +43,34 @@ def modality_gap(x: Rows, y: Rows, normalize: bool = False) -> Gap:
     """
     x, y = check_pairs(x, y, normalize)
     return gap_of(*gap_sums(x, y), len(x))
+
+
+def scale_free_distribution_gap(x: Rows, y: Rows, normalize: bool = False) -> float:
+    """Distribution gap relative to the width of the clouds: distribution / sqrt(var_x + var_y).
+
+    var_x = mean ||x_i - mu_x||^2, which for rows of length 1 is 1 - ||mu_x||^2. A cloud that only shrinks makes its
+    distribution gap smaller without being better matched; this number stays. With the covariance of the pairs, cov =
+    mean (x_i - mu_x).(y_i - mu_y), its square is 1 - 2 cov / (var_x + var_y), and |2 cov| <= var_x + var_y.
+
+    Args:
+        x: (N, D) image embeddings, L2-normalised, N at least 2.
+        y: (N, D) text embeddings of the same pairs, L2-normalised.
+        normalize: L2-normalise the rows first, instead of refusing rows that are not of length 1.
+
+    Returns:
+        In [0, 2^0.5]: 0 matched but for the means, 1 unrelated (also: one cloud is a point), 2^0.5 each the other's
+        mirror image.
+
+    Raises:
+        ValueError: as ``modality_gap``, and if both clouds are single points, which leaves nothing to match.
+
+    Source: [ours].
+    """
+    x, y = (centre(rows) for rows in check_pairs(x, y, normalize))
+    width = x.square().sum(dim=1).mean() + y.square().sum(dim=1).mean()
+    if width <= COLLAPSED:
+        raise ValueError("x is a single point and so is y, the embeddings have collapsed: train with a smaller alpha")
+    return ((x - y).square().sum(dim=1).mean() / width).sqrt().item()
 
 
 def gap_sums(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tpccma.metrics.checks import Rows, check_pairs
-from tpccma.metrics.gap import gap_of, gap_sums
+from tpccma.metrics.divergences import centre
+from tpccma.metrics.gap import COLLAPSED, gap_of, gap_sums
 
 
 class Interval(NamedTuple):
@@ -21,21 +23,24 @@ class Interval(NamedTuple):
 
 
 class GapInterval(NamedTuple):
-    """A confidence interval for each part of a Gap."""
+    """A confidence interval for each part of a Gap, and for ``scale_free_distribution_gap``."""
 
     raw: Interval
     centroid: Interval
     distribution: Interval
+    scale_free: Interval
 
 
 def gap_interval(
     x: Rows, y: Rows, n_resamples: int = 1000, level: float = 0.95, seed: int = 0, normalize: bool = False
 ) -> GapInterval:
-    """Bootstrap intervals over pairs for the three parts of the modality gap, in one matrix product.
+    """Bootstrap intervals over pairs for the parts of the modality gap, in two matrix products.
 
     Resampling N pairs shifts the mean difference by a random vector of mean square distribution^2 / N, which would lift
     every resampled centroid gap, and lift small ones above the measured gap itself. That known amount is taken from
     centroid^2 and given back to distribution^2 in each resample, so that the split stays exact [ours].
+    The variances that the scale-free gap divides by are corrected alike: a resample's falls short by var / N on
+    average, which is added.
 
     Args:
         x: (N, D) image embeddings, L2-normalised.
@@ -46,7 +51,7 @@ def gap_interval(
         normalize: L2-normalise the rows first.
 
     Returns:
-        GapInterval of three Interval(low, high).
+        GapInterval of four Interval(low, high); that of the scale-free gap is NaN where both clouds are single points.
 
     Raises:
         ValueError: as ``modality_gap``, and if ``n_resamples`` or ``level`` is out of range.
@@ -59,8 +64,17 @@ def gap_interval(
     raw = weights @ difference.square().sum(dim=1)
     noise = gap_of(*gap_sums(x, y), n).distribution ** 2 / n
     centroid = ((weights @ difference).square().sum(dim=1) - noise).clamp(min=0)
-    parts = (raw, centroid, (raw - centroid).clamp(min=0))
+    distribution = (raw - centroid).clamp(min=0)
+    parts = (raw, centroid, distribution, distribution / _resampled_width(weights, x, y))
     return GapInterval(*(_interval(part.sqrt().cpu().numpy(), level) for part in parts))
+
+
+def _resampled_width(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """var_x + var_y of each resample, (R,), from the shares (R, N) that the pairs have in it; NaN of single points."""
+    both = torch.cat([centre(x), centre(y)], dim=1)  # whose variance is the sum of the two
+    squares = both.square().sum(dim=1)
+    width = weights @ squares - (weights @ both).square().sum(dim=1) + squares.mean() / len(both)
+    return width if squares.mean() > COLLAPSED else width * torch.nan
 
 
 def _resamples(n: int, n_resamples: int, level: float, seed: int) -> Iterator[np.ndarray]:

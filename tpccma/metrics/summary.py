@@ -1,4 +1,4 @@
-"""All measures of one pair of clouds at once.
+"""The measures of one pair of clouds together: the gap for a reader, all of them for a run record.
 
 Legend: `N` pairs, `D` width.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 from tpccma.metrics import divergences
 from tpccma.metrics.checks import Rows, check_pairs
 from tpccma.metrics.divergences import centre
-from tpccma.metrics.gap import gap_of, gap_sums, modality_gap
+from tpccma.metrics.gap import gap_of, gap_sums, modality_gap, scale_free_distribution_gap
 from tpccma.metrics.geometry import (
     alignment,
     cone_effect,
@@ -20,6 +20,34 @@ from tpccma.metrics.geometry import (
     relative_modality_gap,
     uniformity,
 )
+from tpccma.metrics.intervals import gap_interval
+
+
+def describe_gap(x: Rows, y: Rows, normalize: bool = False, n_resamples: int = 1000) -> dict[str, int | float | list]:
+    """The gap of any paired embeddings with its 95 % intervals, flat and ready for JSON.
+
+    Args:
+        x: (N, D) image embeddings, L2-normalised, N at least 2.
+        y: (N, D) text embeddings of the same pairs.
+        normalize: L2-normalise the rows first, instead of refusing rows that are not of length 1.
+        n_resamples: R of ``gap_interval``, at least 1.
+
+    Returns:
+        ``pairs`` (N) and ``width`` (D); ``raw``, ``centroid``, ``distribution`` and ``scale_free``; and for each of the
+        four ``<name>_interval``, as [low, high].
+
+    Raises:
+        ValueError: as ``gap_interval``, and if both clouds are single points.
+    """
+    x, y = check_pairs(x, y, normalize)
+    intervals = gap_interval(x, y, n_resamples)._asdict()
+    return {
+        "pairs": len(x),
+        "width": x.shape[1],
+        **modality_gap(x, y)._asdict(),
+        "scale_free": scale_free_distribution_gap(x, y),
+        **{f"{name}_interval": list(interval) for name, interval in intervals.items()},
+    }
 
 
 def measure_all(x: Rows, y: Rows, seed: int = 0) -> dict[str, float]:
