@@ -31,6 +31,10 @@ class Pairs:
         sizes = {"images": len(self.images), "captions": len(self.captions), "labels": len(self.labels)}
         if len(set(sizes.values())) != 1:
             raise ValueError(f"images, captions and labels must have one length, got {sizes}")
+        row = next((i for i, own in enumerate(self.captions) if isinstance(own, str)), None)
+        if row is not None:
+            said = f"the captions of picture {row} are the text {self.captions[row]!r}"
+            raise ValueError(f"{said}: pass a list of texts for every picture, one or several")
 
     def __len__(self) -> int:
         return len(self.captions)

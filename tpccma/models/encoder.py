@@ -28,6 +28,14 @@ from tpccma.profiles import HeadsModel, OpenClipModel
 open_clip.add_model_config(resources.files("tpccma.configs") / "tpccma-demo.json")
 
 
+def prepare(images: Tensor) -> Tensor:
+    """Scale (N, 3, H, W) uint8 pixels to float32 in -1..1; float features pass through."""
+    if images.is_floating_point():
+        return images
+    # channels last convolves 1.4 times as fast on a CPU
+    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
 class InParts(Protocol):
     """Inputs that are had in parts: a tensor, or pictures that are read when they are needed."""
 
@@ -41,11 +49,20 @@ class Encoder:
     Args:
         model: an open_clip model or `tpccma.models.towers.Heads`.
         tokenizer: turns a list of N texts into the tensor that ``model.encode_text`` takes.
-        architecture: what the model was made from.
+        architecture: what the model was made from; None where that is not known, and then it cannot be saved.
+        prepare: makes of a batch of pixels or features what ``model.encode_image`` takes. The default is right for
+            pixels where the model was trained on pixels so scaled, as this package trains it, and for whatever is
+            prepared already; `tpccma.models.transforms.prepare_by` makes one for other models.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Callable, architecture: OpenClipModel | HeadsModel):
-        self.model, self.tokenizer, self.architecture = model, tokenizer, architecture
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Callable,
+        architecture: OpenClipModel | HeadsModel | None = None,
+        prepare: Callable[[Tensor], Tensor] = prepare,
+    ):
+        self.model, self.tokenizer, self.architecture, self.prepare = model, tokenizer, architecture, prepare
 
     @property
     def device(self) -> torch.device:
@@ -67,7 +84,8 @@ class Encoder:
         Returns:
             (N, D) float32 rows of unit length, on the CPU.
         """
-        return self._embed(lambda part: self.model.encode_image(prepare(part), normalize=True), images, batch_size)
+        encode = self.model.encode_image
+        return self._embed(lambda part: encode(self.prepare(part), normalize=True), images, batch_size)
 
     def embed_texts(self, texts: list[str], batch_size: int = 1000) -> Tensor:
         """Embed texts in evaluation mode.
@@ -96,7 +114,13 @@ class Encoder:
             return torch.cat([encode(part.to(self.device)).float().cpu() for part in inputs.split(batch_size)])
 
     def save(self, path: str | Path) -> None:
-        """Write weights, architecture and tokenizer to one safetensors file, in whole or not at all."""
+        """Write weights, architecture and tokenizer to one safetensors file, in whole or not at all.
+
+        Raises:
+            ValueError: if it is not known what the model was made from.
+        """
+        if self.architecture is None:
+            raise ValueError(f"{path} is not written: say what the model was made from, Encoder(..., architecture=)")
         metadata = {"format": "pt", "architecture": self.architecture.model_dump_json()}
         if isinstance(self.tokenizer, WordTokenizer):
             metadata["tokenizer"] = json.dumps(
@@ -117,14 +141,6 @@ def evaluating(model: nn.Module):
             yield model
     finally:
         model.train(was_training)
-
-
-def prepare(images: Tensor) -> Tensor:
-    """Scale (N, 3, H, W) uint8 pixels to float32 in -1..1; float features pass through."""
-    if images.is_floating_point():
-        return images
-    # channels last convolves 1.4 times as fast on a CPU
-    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def build_network(architecture: OpenClipModel | HeadsModel) -> nn.Module:

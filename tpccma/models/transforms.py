@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
+import torch
 from open_clip.pretrained import get_pretrained_cfg
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
 
 from tpccma.models.weight_files import checksum, is_file_of, read_metadata
 from tpccma.profiles import OpenClipModel, Preprocessing
@@ -37,6 +39,31 @@ def image_transform(architecture: OpenClipModel) -> Callable[[Image.Image], Tens
     """
     size = open_clip.get_model_config(architecture.name)["vision_cfg"]["image_size"]
     return open_clip.image_transform(size, is_train=False, **_preprocessing(architecture))
+
+
+def prepare_by(transform: Callable[[Image.Image], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
+    """Prepare pixels for a model that was not trained by this package: by its own transform, or not at all.
+
+    Args:
+        transform: of a PIL image, such as the last that ``open_clip.create_model_and_transforms`` returns; None where
+            all pictures are prepared already.
+
+    Returns:
+        What `tpccma.models.Encoder` takes as ``prepare``: a function of (N, 3, H, W) uint8 pixels or float32 inputs,
+        which passes the latter through. Without a transform it refuses pixels with a ValueError.
+    """
+
+    def prepare(images: Tensor) -> Tensor:
+        if images.is_floating_point():
+            return images
+        if transform is None:
+            raise ValueError(
+                f"the pictures are pixels of type {images.dtype}, and how this model wants them scaled is not known: "
+                "say transform=, the last that open_clip.create_model_and_transforms returns, or prepare them with it"
+            )
+        return torch.stack([transform(to_pil_image(image)) for image in images.cpu()]).to(images.device)
+
+    return prepare
 
 
 def _preprocessing(architecture: OpenClipModel) -> dict:

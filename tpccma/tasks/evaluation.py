@@ -1,25 +1,28 @@
-"""Evaluate a run on four tasks and the geometry of its embeddings: one dictionary of numbers, alike for all runs.
+"""Evaluate a model on four tasks and the geometry of its embeddings: one dictionary of numbers, alike for all models.
 
 Legend: N test pairs, K captions a picture, C classes, T templates, M training captions, D embedding width.
 """
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
 from tpccma.data import Corpus, Labelled, Pairs, load_corpus
 from tpccma.metrics import gap_interval, measure_all
+from tpccma.models import Encoder
+from tpccma.models.transforms import prepare_by
+from tpccma.profiles import Evaluation
 from tpccma.tasks.caption_scores import score_captions
 from tpccma.tasks.clustering import JointClustering, joint_clustering
 from tpccma.tasks.decoder import CaptionDecoder, caption_memory, project_to_memory, train_decoder
 from tpccma.tasks.retrieval import retrieval_recall
-from tpccma.tasks.zeroshot import zero_shot_accuracy, zero_shot_classifier
+from tpccma.tasks.zeroshot import fill_templates, zero_shot_accuracy, zero_shot_classifier
 
 if TYPE_CHECKING:
-    from tpccma.models import Encoder
-    from tpccma.profiles import Evaluation
     from tpccma.training.run import Run
 
 TASKS = ("gap", "zeroshot", "retrieval", "clustering", "captioning")
@@ -38,44 +41,83 @@ class Embedded(NamedTuple):
         return self.captions[:, 0]
 
 
-def evaluate(run: "Run", corpus: Corpus | None = None, tasks: tuple[str, ...] = TASKS) -> dict[str, float]:
-    """Measure the gap of a run's model and what it does on the test split.
+def evaluate(
+    what: "Run | Encoder | nn.Module",
+    corpus: Corpus | None = None,
+    tasks: Sequence[str] = TASKS,
+    *,
+    tokenizer: Callable[[list[str]], Tensor] | None = None,
+    transform: Callable[[Image.Image], Tensor] | None = None,
+    settings: Evaluation | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Measure the gap of a model and what it does on the test split.
+
+        >>> model, _, transform = open_clip.create_model_and_transforms("ViT-B-32", pretrained="openai")
+        >>> evaluate(model, corpus, tokenizer=open_clip.get_tokenizer("ViT-B-32"), transform=transform)
 
     Args:
-        run: what `tpccma.fine_tune` or `tpccma.training.run.base_run` returned.
-        corpus: the profile's data, where the caller has it loaded already.
+        what: what `tpccma.fine_tune` or `tpccma.training.run.base_run` returned, a `tpccma.models.Encoder`, or any
+            model of open_clip. The model of a run is moved to the GPU, if there is one; others stay where they lie.
+        corpus: what to measure it on; of a run, the profile's data where it is left out. Captioning learns from the
+            captions and the mean picture of ``train``; ``val`` is not looked at.
         tasks: which of `TASKS`; zeroshot and clustering are left out where the data have no classes.
+        tokenizer: of a model of open_clip, such as ``open_clip.get_tokenizer`` gives.
+        transform: of a model of open_clip: prepares pictures that are uint8 pixels. Float tensors and
+            `tpccma.data.pictures.Pictures` are taken as prepared.
+        settings: how much evaluation is done; left out, the profile's of a run, else the defaults, the demo's.
+        seed: of the caption decoder; a run has its own.
 
     Returns:
         A flat dictionary of floats, with the names of the results schema.
 
     Raises:
-        ValueError: if there is no such task.
+        ValueError: if there is no such task, `what` is none of these, a model lacks its tokenizer or a corpus, its
+            pictures are pixels and there is no transform, or the test pictures do not have one number of captions.
     """
-    unknown = sorted(set(tasks) - set(TASKS))
-    if unknown:
+    if unknown := sorted(set(tasks) - set(TASKS)):
         raise ValueError(f"unknown task {unknown[0]!r}: give some of {', '.join(TASKS)}")
-    corpus = corpus or load_corpus(run.profile)
-    if corpus.classified is None:
-        tasks = tuple(task for task in tasks if task not in ("zeroshot", "clustering"))
-    encoder, settings = run.encoder, run.profile.evaluation
-    encoder.use_gpu()
+    run = what if hasattr(what, "profile") else None
+    encoder = _encoder_of(run.encoder if run else what, tokenizer, transform)
+    if run:
+        corpus, settings, seed = corpus or load_corpus(run.profile), settings or run.profile.evaluation, run.seed
+        encoder.use_gpu()
+    if corpus is None:
+        raise ValueError("say what to measure the model on: evaluate(model, corpus), with a tpccma.data.Corpus")
+    return _measure(encoder, corpus, tasks, settings or Evaluation(), seed)
+
+
+def _encoder_of(model: Encoder | nn.Module, tokenizer: Callable | None, transform: Callable | None) -> Encoder:
+    """Put a model of open_clip behind the methods of an `Encoder`; return an encoder as it is."""
+    if isinstance(model, Encoder):
+        if tokenizer or transform:
+            raise ValueError("a run and an Encoder bring their own: leave tokenizer= and transform= out")
+        return model
+    if not (hasattr(model, "encode_image") and hasattr(model, "encode_text")):
+        kind = type(model).__name__
+        raise ValueError(f"pass a Run, an Encoder or a model of open_clip; {kind} has no encode_image and encode_text")
+    if tokenizer is None:
+        raise ValueError("a model of open_clip needs its tokenizer: say tokenizer=open_clip.get_tokenizer(NAME)")
+    return Encoder(model, tokenizer, prepare=prepare_by(transform))
+
+
+def _measure(
+    encoder: Encoder, corpus: Corpus, tasks: Sequence[str], settings: Evaluation, seed: int
+) -> dict[str, float]:
     test = embed(encoder, corpus.test)
-    results: dict[str, float] = {}
-    if "gap" in tasks:
-        results |= measure_all(test.images, test.first_captions) | gap_bounds(test, settings.bootstrap_resamples)
-    if "zeroshot" in tasks:
-        results |= classify_all(encoder, corpus, test)
-    if "retrieval" in tasks:
-        results |= retrieval_recall(test.images, test.captions)
-    if "clustering" in tasks:
-        results |= cluster(encoder, corpus, test, settings).metrics()
-    if "captioning" in tasks:
-        results |= caption_scores(encoder, corpus, test, settings, run.seed)
-    return results
+    measures = {
+        "gap": lambda: measure_all(test.images, test.first_captions) | gap_bounds(test, settings.bootstrap_resamples),
+        "zeroshot": lambda: classify_all(encoder, corpus, test),
+        "retrieval": lambda: retrieval_recall(test.images, test.captions),
+        "clustering": lambda: cluster(encoder, corpus, test, settings).metrics(),
+        "captioning": lambda: caption_scores(encoder, corpus, test, settings, seed),
+    }
+    if corpus.classified is None:
+        del measures["zeroshot"], measures["clustering"]
+    return {name: value for task in measures if task in tasks for name, value in measures[task]().items()}
 
 
-def classify(encoder: "Encoder", pictures: Labelled, images: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+def classify(encoder: Encoder, pictures: Labelled, images: Tensor) -> tuple[dict[str, float], dict[str, float]]:
     """Classify pictures zero-shot.
 
     Args:
@@ -92,7 +134,7 @@ def classify(encoder: "Encoder", pictures: Labelled, images: Tensor) -> tuple[di
     return accuracy, {pictures.classes[label]: value for label, value in per_class.items()}
 
 
-def classify_all(encoder: "Encoder", corpus: Corpus, test: Embedded) -> dict[str, float]:
+def classify_all(encoder: Encoder, corpus: Corpus, test: Embedded) -> dict[str, float]:
     """Classify the pictures of known classes, and those of the small sets; names as in the results schema."""
     images = test.images if corpus.labelled is None else encoder.embed_images(corpus.labelled.images)
     results, per_class = classify(encoder, corpus.classified, images)
@@ -105,8 +147,16 @@ def classify_all(encoder: "Encoder", corpus: Corpus, test: Embedded) -> dict[str
     return results
 
 
-def embed(encoder: "Encoder", pairs: Pairs) -> Embedded:
-    """Embed the pictures and all captions of a split."""
+def embed(encoder: Encoder, pairs: Pairs) -> Embedded:
+    """Embed the pictures and all captions of a split, of which each picture is to have as many as any other.
+
+    Raises:
+        ValueError: if they do not, or there are none.
+    """
+    counts = sorted({len(captions) for captions in pairs.captions})
+    if len(counts) != 1 or 0 in counts:
+        found = f"{counts[0]} to {counts[-1]} captions" if counts else "no pictures"
+        raise ValueError(f"the split has {found}: retrieval wants K >= 1 captions of every picture, cut them to one K")
     texts = [caption for captions in pairs.captions for caption in captions]
     return Embedded(encoder.embed_images(pairs.images), encoder.embed_texts(texts).unflatten(0, (len(pairs), -1)))
 
@@ -122,12 +172,10 @@ def gap_bounds(test: Embedded, resamples: int) -> dict[str, float]:
     }
 
 
-def cluster(encoder: "Encoder", corpus: Corpus, test: Embedded, settings: "Evaluation") -> JointClustering:
+def cluster(encoder: Encoder, corpus: Corpus, test: Embedded, settings: Evaluation) -> JointClustering:
     """Cluster pictures of known classes together with class prompts, see `joint_clustering`."""
     pictures = corpus.clustered or corpus.classified
-    prompts = torch.stack(
-        [encoder.embed_texts([template.format(name) for template in pictures.templates]) for name in pictures.classes]
-    )
+    prompts = torch.stack([encoder.embed_texts(fill_templates(name, pictures.templates)) for name in pictures.classes])
     images = test.images if pictures.images is corpus.test.images else encoder.embed_images(pictures.images)
     return joint_clustering(images, pictures.labels, prompts, n_init=settings.kmeans_restarts)
 
@@ -156,8 +204,10 @@ class Captioner(NamedTuple):
         }
 
 
-def train_captioner(encoder: "Encoder", corpus: Corpus, settings: "Evaluation", seed: int) -> Captioner:
+def train_captioner(encoder: Encoder, corpus: Corpus, settings: Evaluation, seed: int) -> Captioner:
     """Train a decoder on the training captions alone; the same budget for every model."""
+    if not len(corpus.train):
+        raise ValueError("corpus.train is empty, and captioning learns from it: pass pairs, or leave captioning out")
     config = settings.decoder
     texts = [captions[i % len(captions)] for i, captions in enumerate(corpus.train.captions)]
     features = encoder.embed_texts(texts)
@@ -167,7 +217,7 @@ def train_captioner(encoder: "Encoder", corpus: Corpus, settings: "Evaluation", 
 
 
 def caption_scores(
-    encoder: "Encoder", corpus: Corpus, test: Embedded, settings: "Evaluation", seed: int
+    encoder: Encoder, corpus: Corpus, test: Embedded, settings: Evaluation, seed: int
 ) -> dict[str, float]:
     """Caption the test pictures: all four scores raw-fed, CIDEr for each remedy and, as the upper bound, text-fed."""
     captioner, references = train_captioner(encoder, corpus, settings, seed), corpus.test.captions

@@ -29,15 +29,24 @@ def zero_shot_classifier(
     """
     if not classes or not templates:
         raise ValueError(f"{len(classes)} classes and {len(templates)} templates: pass at least one of each")
-    for template in templates:
-        if "{}" not in template:
-            raise ValueError(f"template {template!r} has no {{}}: put it where the class name goes")
-    prompts = [template.replace("{}", name) for name in classes for template in templates]
+    prompts = [prompt for name in classes for prompt in fill_templates(name, templates)]
     features = embed_texts(prompts)
     if features.ndim != 2 or len(features) != len(prompts):
         raise ValueError(f"embed_texts gave shape {tuple(features.shape)} for {len(prompts)} prompts: one row a prompt")
     features = F.normalize(features, dim=-1).unflatten(0, (len(classes), len(templates)))
     return F.normalize(features.mean(dim=1), dim=-1)
+
+
+def fill_templates(name: str, templates: Sequence[str]) -> list[str]:
+    """Say the prompts of a class: the templates with its name in place of ``{}``.
+
+    Raises:
+        ValueError: if a template has no ``{}``.
+    """
+    for template in templates:
+        if "{}" not in template:
+            raise ValueError(f"template {template!r} has no {{}}: put it where the class name goes")
+    return [template.replace("{}", name) for template in templates]
 
 
 def zero_shot_accuracy(
