@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-PHASES = ("anchor", "ramp", "stabilize")
-
-
 def check_alpha(alpha: float) -> float:
     """Return alpha as a float if it is a number from 0 to 1.
 
@@ -105,27 +102,18 @@ class ThreePhaseCurriculum:
         self.ramp_start = anchor * total_steps
         self.ramp_steps = (ramp_end - anchor) * total_steps
         self.max_lag = (deadline - ramp_end) * total_steps
-        self.ramp_deadline = min(
-            deadline * total_steps, total_steps - 1
-        )  # however short the run, its last step is past it
+        self.ramp_deadline = min(deadline * total_steps, total_steps - 1)  # the last step, however short the run
         self.rho, self.slow_rate = rho, slow_rate
         self.lag = 0.0  # steps by which the ramp's clock is late
         self.cap = 1.0  # largest alpha that the latest gradients allow during the ramp
 
-    def _progress(self, step: int) -> float:
-        """Position of the ramp's clock: below 0 in the anchor phase, 1 and more in the stabilize phase."""
-        if step >= self.ramp_deadline:
-            return 1.0
-        if step < self.ramp_start:
-            return -1.0
-        if self.ramp_steps == 0:
-            return 1.0
-        return max(0.0, (step - self.lag - self.ramp_start) / self.ramp_steps)
-
     def phase(self, step: int) -> str:
         """Name the phase of a step: "anchor", "ramp" or "stabilize"."""
-        progress = self._progress(step)
-        return PHASES[(progress >= 0) + (progress >= 1)]
+        if step >= self.ramp_deadline:
+            return "stabilize"
+        if step < self.ramp_start:
+            return "anchor"
+        return "ramp" if self._climbed(step) < 1 else "stabilize"
 
     def alpha(self, step: int) -> float:
         """Say alpha at a step, given the gradients seen so far: the ramp by its clock, capped."""
@@ -134,9 +122,15 @@ class ThreePhaseCurriculum:
             return 0.0
         if phase == "stabilize":
             return self.alpha_target
-        progress = self._progress(step)
-        rise = progress if self.shape == "linear" else (1 - math.cos(math.pi * progress)) / 2
+        climbed = self._climbed(step)
+        rise = climbed if self.shape == "linear" else (1 - math.cos(math.pi * climbed)) / 2
         return min(self.alpha_target * rise, self.cap)
+
+    def _climbed(self, step: int) -> float:
+        """Say which share of the ramp its clock has behind it, from 0; 1 or more where the ramp is over."""
+        if self.ramp_steps == 0:
+            return 1.0
+        return max(0.0, (step - self.lag - self.ramp_start) / self.ramp_steps)
 
     def update(self, step: int, gradients: GradientReading) -> float:
         """Take in one step's gradients, then say alpha for that step.

@@ -221,13 +221,36 @@ def reweighted_contrast(
     if len(x) < 2:
         return x.sum() * 0
 
-    def term(anchor: Tensor, other: Tensor) -> Tensor:
-        def losses(rows: slice) -> Tensor:
-            return _anchored_contrast(anchor, other, rows, logit_scale, hardness, false_negative_rate)
+    def losses(anchor: Tensor, other: Tensor) -> Tensor:
+        settings = (logit_scale, hardness, false_negative_rate)
+        return torch.cat(_by_rows(lambda rows: _anchor_losses(rows, anchor, other, *settings), len(x), chunk_size))
 
-        return torch.cat(_by_rows(losses, len(anchor), chunk_size)).mean()
+    return (losses(x, y).mean() + losses(y, x).mean()) / 2
 
-    return (term(x, y) + term(y, x)) / 2
+
+def _anchor_losses(
+    rows: slice, anchor: Tensor, other: Tensor, scale: Tensor, hardness: float, false_negative_rate: float
+) -> Tensor:
+    """Compute the loss of each anchor in some rows: the formula of `reweighted_contrast`, in logarithms."""
+    count = len(anchor)
+    negatives = 2 * count - 2
+    cosine = _take(anchor, rows) @ torch.cat([other, anchor]).T  # to all of the other modality, then of the same
+    own = torch.zeros_like(cosine, dtype=torch.bool)  # the partner and the anchor itself, which are no negatives
+    for column in (rows.start, rows.start + count):
+        own.diagonal(column).fill_(True)
+    positive = scale * cosine.diagonal(rows.start)
+    log_weight = (hardness * cosine.detach()).masked_fill(own, -torch.inf).log_softmax(dim=1) + math.log(negatives)
+    negative = torch.logsumexp(scale * cosine + log_weight, dim=1)
+    if false_negative_rate > 0:
+        negative = _corrected(negative, positive, negatives, false_negative_rate, scale)
+    return torch.logaddexp(positive, negative) - positive
+
+
+def _corrected(negative: Tensor, positive: Tensor, count: int, rate: float, scale: Tensor) -> Tensor:
+    """Take the expected false negatives off a log-sum of negatives, down to its least value ``count * exp(-s)``."""
+    top = torch.maximum(negative, positive).detach()
+    left = ((negative - top).exp() - rate * count * (positive - top).exp()) / (1 - rate)
+    return torch.maximum(left.clamp_min(1e-30).log() + top, math.log(count) - scale)
 
 
 def _by_rows(term: Callable[[slice], Tensor], count: int, chunk_size: int | None) -> list[Tensor]:
@@ -241,30 +264,6 @@ def _by_rows(term: Callable[[slice], Tensor], count: int, chunk_size: int | None
 def _take(x: Tensor, rows: slice) -> Tensor:
     """Take rows of x; all of them are x itself, whose gradient then adds up in the same order as ever."""
     return x if rows == slice(0, len(x)) else x[rows]
-
-
-def _anchored_contrast(
-    anchor: Tensor, other: Tensor, rows: slice, scale: Tensor, hardness: float, false_negative_rate: float
-) -> Tensor:
-    """Compute the losses of the anchors in some rows."""
-    count = len(anchor)
-    cosine = _take(anchor, rows) @ torch.cat([other, anchor]).T
-    own = torch.zeros_like(cosine, dtype=torch.bool)
-    for start in (rows.start, rows.start + count):
-        own.diagonal(start).fill_(True)
-    positive = scale * cosine.diagonal(rows.start)
-    log_weight = (hardness * cosine.detach()).masked_fill(own, -torch.inf).log_softmax(dim=1) + math.log(2 * count - 2)
-    negative = torch.logsumexp((scale * cosine + log_weight).masked_fill(own, -torch.inf), dim=1)
-    if false_negative_rate > 0:
-        negative = _corrected(negative, positive, 2 * count - 2, false_negative_rate, scale)
-    return torch.logaddexp(positive, negative) - positive
-
-
-def _corrected(negative: Tensor, positive: Tensor, count: int, rate: float, scale: Tensor) -> Tensor:
-    """Take the expected false negatives off a log-sum of negatives, down to its least value ``count * exp(-s)``."""
-    top = torch.maximum(negative, positive).detach()
-    left = ((negative - top).exp() - rate * count * (positive - top).exp()) / (1 - rate)
-    return torch.maximum(left.clamp_min(1e-30).log() + top, math.log(count) - scale)
 
 
 def geometry_mismatch(x: Tensor, y: Tensor, chunk_size: int | None = None) -> Tensor:
