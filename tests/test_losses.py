@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from open_clip.loss import ClipLoss
 from torch import Tensor, nn
 
+import tpccma.methods.baseline
 import tpccma.methods.losses
+from tpccma.loss import CMALoss
+from tpccma.methods import LOSS_TERMS, METHODS, Method, loss_columns
+from tpccma.methods.baseline import BaselineLoss
 from tpccma.methods.losses import (
     AlignCLIPLoss,
-    BaselineLoss,
     CLIPRefineLoss,
     CSAlignerLoss,
     FahimLoss,
@@ -386,7 +389,7 @@ def test_terms_look_at_the_whole_global_batch(kind: type[BaselineLoss], monkeypa
     torch.manual_seed(0)
     expected = loss.terms(torch.cat([x, x]), torch.cat([y, y]), S, **doubled)
     monkeypatch.setattr(
-        tpccma.methods.losses, "gather_pair", lambda loss, a, b: (torch.cat([a, a]), torch.cat([b, b])), raising=True
+        tpccma.methods.baseline, "gather_pair", lambda loss, a, b: (torch.cat([a, a]), torch.cat([b, b])), raising=True
     )
     torch.manual_seed(0)
     found = loss(x, y, S, output_dict=True, **given_inputs)
@@ -394,6 +397,50 @@ def test_terms_look_at_the_whole_global_batch(kind: type[BaselineLoss], monkeypa
     assert {name: term.item() for name, term in found.items()} == pytest.approx(
         {name: term.item() for name, term in expected.items()}, rel=1e-9
     )
+
+
+# ---- the names of the terms
+
+
+class HomeMadeLoss(BaselineLoss):
+    term_names = ("contrastive_loss", "home_made_loss")
+
+    def terms(self, x: Tensor, y: Tensor, scale: Tensor) -> dict[str, Tensor]:
+        return {"home_made_loss": x.sum() * 0}
+
+
+@every_loss
+def test_a_loss_returns_the_terms_that_it_names(kind: type[BaselineLoss]):
+    loss = kind()
+    assert tuple(loss(*batch(), S, output_dict=True, **inputs_of(loss))) == kind.term_names
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_alignment_returns_terms_that_it_names(alpha: float):
+    found = tuple(CMALoss(alpha)(*batch(), S, output_dict=True))
+    assert found == (CMALoss.term_names if alpha else CMALoss.term_names[:1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_log_has_a_column_for_every_term_of_a_method(method: str):
+    assert set(METHODS[method].term_names) <= set(LOSS_TERMS)
+    assert loss_columns(METHODS[method]) == LOSS_TERMS
+
+
+def test_no_column_of_the_log_is_without_a_loss_that_fills_it():
+    assert set(LOSS_TERMS) == {name for method in METHODS.values() for name in method.term_names}
+    assert len(set(LOSS_TERMS)) == len(LOSS_TERMS)
+
+
+def test_a_loss_of_ones_own_gets_its_column_behind_the_others(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tpccma.methods.losses, "HomeMadeLoss", HomeMadeLoss, raising=False)
+    assert loss_columns(Method(loss_name="HomeMadeLoss")) == (*LOSS_TERMS, "home_made_loss")
+
+
+def test_a_term_that_is_not_named_is_refused_before_a_log_loses_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(HomeMadeLoss, "term_names", ("contrastive_loss",))
+    with pytest.raises(ValueError, match=r"HomeMadeLoss.term_names lacks \['home_made_loss'\]"):
+        HomeMadeLoss()(*batch(), S)
 
 
 # ---- post-processing

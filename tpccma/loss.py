@@ -48,6 +48,8 @@ class CMALoss(ClipLoss):
         2205.14459. [ours]
     """
 
+    term_names = ("contrastive_loss", "reweighted_loss", "geometry_loss", "centroid_loss", "paired_loss")
+
     def __init__(
         self,
         alpha: float = 0.5,
@@ -98,9 +100,8 @@ class CMALoss(ClipLoss):
             output_dict: return the weighted terms instead of their sum.
 
         Returns:
-            The scalar total, or the terms that add up to it: ``contrastive_loss``, and for alpha > 0
-            ``reweighted_loss``, ``geometry_loss``, ``centroid_loss`` and ``paired_loss`` as far as their weights are
-            not 0.
+            The scalar total, or the terms that add up to it: of `term_names` the first, and for alpha > 0 the others
+            whose weights are not 0.
         """
         clip = self.contrastive_term(image_features, text_features, logit_scale, logit_bias)
         losses = {"contrastive_loss": clip}

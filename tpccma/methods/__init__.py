@@ -1,5 +1,25 @@
 """What `tpccma.fine_tune` knows by name: TPC-CMA, its ablations, and what it is compared with."""
 
-from tpccma.methods.registry import ABLATION_ALPHA, ABLATIONS, METHODS, Method, check_method, find_method, run_name
+from tpccma.methods.registry import (
+    ABLATION_ALPHA,
+    ABLATIONS,
+    LOSS_TERMS,
+    METHODS,
+    Method,
+    check_method,
+    find_method,
+    loss_columns,
+    run_name,
+)
 
-__all__ = ["ABLATIONS", "ABLATION_ALPHA", "METHODS", "Method", "check_method", "find_method", "run_name"]
+__all__ = [
+    "ABLATIONS",
+    "ABLATION_ALPHA",
+    "LOSS_TERMS",
+    "METHODS",
+    "Method",
+    "check_method",
+    "find_method",
+    "loss_columns",
+    "run_name",
+]

@@ -2,9 +2,9 @@
 
 Formulas are from the papers named beside each; where a paper leaves a choice open, ours is marked [ours].
 
-Here are the losses, subclasses of `BaselineLoss`: `AlignCLIPLoss`, `M2MixLoss`, `CLIPRefineLoss`, `CSAlignerLoss`,
-`FahimLoss`, `ModGapLoss`. Like `tpccma.loss.CMALoss` they take `ClipLoss`'s arguments and look at the whole global
-batch. What is done to a finished model is in `tpccma.methods.post_processing`.
+Here are the losses, subclasses of `tpccma.methods.baseline.BaselineLoss`: `AlignCLIPLoss`, `M2MixLoss`,
+`CLIPRefineLoss`, `CSAlignerLoss`, `FahimLoss`, `ModGapLoss`. Like `tpccma.loss.CMALoss` they take `ClipLoss`'s
+arguments and look at the whole global batch. What is done to a finished model is in `tpccma.methods.post_processing`.
 
 `tpccma.methods` gives them the names that `tpccma.fine_tune` takes.
 
@@ -13,59 +13,10 @@ Legend: B pairs in the global batch, N rows, D embedding width, F width of a sen
 
 import torch
 import torch.nn.functional as F
-from open_clip.loss import ClipLoss
 from torch import Tensor
 
-from tpccma.loss import gather_pair, paired_distance
-
-
-class BaselineLoss(ClipLoss):
-    """L_CLIP plus weighted terms over the global batch.
-
-    A subclass names in `inputs` what its `terms` need beyond the embeddings; the trainer provides
-
-    - ``sentences``: (B, F) sentence embeddings of the captions, rows of unit length
-    - ``epoch``: passes over the data that are complete
-    - ``raw``: image and text embeddings before normalisation, (B, D) each
-    - ``teacher``: image and text embeddings of the frozen base model, (B, D) each, rows of unit length, and its scale
-
-    Args:
-        **clip_arguments: `ClipLoss`'s own: gather_with_grad, rank, world_size ...
-    """
-
-    inputs: tuple[str, ...] = ()
-    contrastive = True  # whether L_CLIP is part of the loss
-
-    def forward(
-        self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor, output_dict: bool = False, **inputs
-    ) -> Tensor | dict[str, Tensor]:
-        """Compute the loss of this process's share of the batch.
-
-        Args:
-            image_features: (B / world_size, D), rows of unit length.
-            text_features: (B / world_size, D), rows of unit length; row i describes image i.
-            logit_scale: scalar, the inverse temperature (not its logarithm).
-            output_dict: return the weighted terms instead of their sum.
-            **inputs: what `inputs` names, of this process's share.
-
-        Returns:
-            The scalar total, or the terms that add up to it.
-        """
-        losses = {}
-        if self.contrastive:
-            losses["contrastive_loss"] = super().forward(image_features, text_features, logit_scale)
-        x, y = gather_pair(self, image_features, text_features)
-        losses |= self.terms(x, y, logit_scale, **{name: self._gathered(value) for name, value in inputs.items()})
-        return losses if output_dict else sum(losses.values())
-
-    def terms(self, x: Tensor, y: Tensor, scale: Tensor, **inputs) -> dict[str, Tensor]:
-        """Compute the weighted terms beside L_CLIP from the global batch."""
-        raise NotImplementedError
-
-    def _gathered(self, value):
-        if isinstance(value, tuple):
-            return (*gather_pair(self, *value[:2]), *value[2:])
-        return gather_pair(self, value, value)[0] if isinstance(value, Tensor) else value
+from tpccma.loss import paired_distance
+from tpccma.methods.baseline import BaselineLoss
 
 
 class AlignCLIPLoss(BaselineLoss):
@@ -74,6 +25,7 @@ class AlignCLIPLoss(BaselineLoss):
     Source: AlignCLIP, arXiv 2406.17639.
     """
 
+    term_names = ("contrastive_loss", "separation_loss")
     inputs = ("sentences",)
 
     def __init__(self, weight: float = 0.5, **clip_arguments):
@@ -111,6 +63,7 @@ class M2MixLoss(BaselineLoss):
     Source: M^2-Mix, arXiv 2203.03897; of its weights 0.05, 0.01, 0.005 and 0.001 the largest is taken [ours].
     """
 
+    term_names = ("contrastive_loss", "mix_loss")
     inputs = ("epoch",)
 
     def __init__(self, weight: float = 0.05, shape: float = 0.5, temperature: float = 0.07, **clip_arguments):
@@ -162,8 +115,8 @@ class CLIPRefineLoss(BaselineLoss):
     Source: CLIP-Refine, arXiv 2504.12717.
     """
 
+    term_names = ("reference_loss", "distillation_loss")
     inputs = ("raw", "teacher")
-    contrastive = False
 
     def __init__(self, mixing: float = 0.5, **clip_arguments):
         super().__init__(**clip_arguments)
@@ -231,6 +184,8 @@ class CSAlignerLoss(BaselineLoss):
     Source: CS-Aligner, arXiv 2502.17028.
     """
 
+    term_names = ("contrastive_loss", "divergence_loss")
+
     def __init__(self, weight: float = 1.0, **clip_arguments):
         super().__init__(**clip_arguments)
         self.weight = weight
@@ -267,6 +222,8 @@ class FahimLoss(BaselineLoss):
     Source: Fahim et al., arXiv 2405.18570; weights 1 [ours].
     """
 
+    term_names = ("contrastive_loss", "uniformity_loss", "alignment_loss")
+
     def terms(self, x: Tensor, y: Tensor, scale: Tensor) -> dict[str, Tensor]:
         """Return ``uniformity_loss`` and ``alignment_loss``."""
         return {
@@ -280,6 +237,8 @@ class ModGapLoss(BaselineLoss):
 
     Source: Grassucci et al., "Closing the modality gap enables aligned multimodal learning"; weights 1 [ours].
     """
+
+    term_names = ("contrastive_loss", "uniformity_loss", "alignment_loss")
 
     def terms(self, x: Tensor, y: Tensor, scale: Tensor) -> dict[str, Tensor]:
         """Return ``uniformity_loss`` and ``alignment_loss``."""

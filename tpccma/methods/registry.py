@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     from tpccma.methods.post_processing import Maps
 
 
+# Every term that a method's loss may return, in the order of the log's columns.
+LOSS_TERMS = (
+    "contrastive_loss",
+    "reweighted_loss",
+    "geometry_loss",
+    "centroid_loss",
+    "paired_loss",
+    "separation_loss",
+    "mix_loss",
+    "reference_loss",
+    "distillation_loss",
+    "divergence_loss",
+    "uniformity_loss",
+    "alignment_loss",
+)
+
+
 @dataclass(frozen=True)
 class Method:
     """How a method departs from continued plain CLIP.
@@ -46,6 +63,11 @@ class Method:
     def maps(self) -> "Maps | None":
         """The function that `maps_name` names."""
         return self.maps_name and getattr(import_module("tpccma.methods.post_processing"), self.maps_name)
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The terms that its loss may return, as the loss declares them."""
+        return (self.loss or import_module("tpccma.loss").CMALoss).term_names
 
 
 def _ablation(**changes) -> Method:
@@ -91,6 +113,11 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}: give one of {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def loss_columns(method: Method) -> tuple[str, ...]:
+    """Name a log's columns of terms: `LOSS_TERMS`, the same for all methods, then what a method of one's own adds."""
+    return (*LOSS_TERMS, *(name for name in method.term_names if name not in LOSS_TERMS))
 
 
 def check_method(name: str, alpha: float) -> Method:
