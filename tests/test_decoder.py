@@ -1,4 +1,4 @@
-"""The text-only caption decoder: vocabulary, causality, training, generation and the projection on the memory."""
+"""The text-only caption decoder: causality, training, generation and the projection on the memory."""
 
 import math
 
@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from tpccma.models.words import EOS, PAD, UNK, CaptionVocabulary
 from tpccma.tasks.decoder import (
     CaptionDecoder,
     DecoderConfig,
@@ -16,7 +17,6 @@ from tpccma.tasks.decoder import (
     project_to_memory,
     train_decoder,
 )
-from tpccma.tasks.vocabulary import EOS, PAD, SPECIAL, UNK, CaptionVocabulary, split_words
 
 SMALL = DecoderConfig(width=32, layers=2, heads=2, steps=150, batch_size=12, warmup_steps=10, max_tokens=8)
 CAPTIONS = [f"a {c} {s}, {p}." for c in ("red", "blue") for s in ("star", "ring", "cup") for p in ("left", "right")]
@@ -29,47 +29,6 @@ def unit(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def decoder() -> CaptionDecoder:
     return train_decoder(unit(12, 16), CAPTIONS, SMALL, seed=0, progress=False)
-
-
-# vocabulary
-
-
-def test_words_are_lower_cased_and_punctuation_stands_alone():
-    words = ["a", "men's", "t-shirt", "(", "5", ".", "11", ")", ",", "&", "café", "!", "!"]
-    assert split_words("A Men's T-Shirt (5.11), & Café!!") == words
-
-
-def test_encode_ends_pads_cuts_and_marks_unknown_words():
-    vocabulary = CaptionVocabulary.from_captions(["a red star", "a cup", "A star"], min_count=2)
-    assert vocabulary.words == (*SPECIAL, "a", "star")  # "red" and "cup" occur once
-    a, star = 3, 4
-    expected = [[a, UNK, star, EOS], [a, star, EOS, PAD], [EOS, PAD, PAD, PAD]]
-    assert vocabulary.encode(["a red star", "a star", ""], max_tokens=9).tolist() == expected
-    assert vocabulary.encode(["a red star"], max_tokens=2).tolist() == [[a, UNK]]
-
-
-def test_decode_stops_at_the_end_token_and_joins_closing_marks():
-    vocabulary = CaptionVocabulary(["a", "star", ",", "."])
-    a, star, comma, stop = range(3, 7)
-    rows = torch.tensor([[a, star, comma, a, star, stop], [star, EOS, a, a, a, a], [EOS, PAD, PAD, PAD, PAD, PAD]])
-    assert vocabulary.decode(rows) == ["a star, a star.", "star", ""]
-
-
-@settings(deadline=None)
-@given(st.lists(st.lists(st.sampled_from(["a", "red", "t-shirt", "5", "&"]), min_size=1), min_size=1))
-def test_decode_inverts_encode_on_words(rows):
-    captions = [" ".join(words) for words in rows]
-    vocabulary = CaptionVocabulary.from_captions(captions)
-    assert vocabulary.decode(vocabulary.encode(captions, max_tokens=1000)) == captions
-
-
-def test_unusable_vocabularies_are_refused():
-    with pytest.raises(ValueError, match="no word occurs 2 times or more in 1 captions"):
-        CaptionVocabulary.from_captions(["a star"], min_count=2)
-    with pytest.raises(ValueError, match="min_count must be at least 1, got 0"):
-        CaptionVocabulary.from_captions(["a star"], min_count=0)
-    with pytest.raises(ValueError, match=r"got twice: \['star'\]"):
-        CaptionVocabulary(["star", "star"])
 
 
 # configuration

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from tpccma.metrics.checks import HALF_TOLERANCE, check_unit_length
+from tpccma.models.words import EOS, PAD, UNK, CaptionVocabulary
 from tpccma.profiles import DecoderConfig
-from tpccma.tasks.vocabulary import EOS, PAD, UNK, CaptionVocabulary
 
 
 class Block(nn.Module):
