@@ -4,9 +4,10 @@
     gap = modality_gap(image_features, text_features)   # Gap(raw=..., centroid=..., distribution=...)
 
 Row i of ``x`` and row i of ``y`` embed the same pair; the measures are computed in float64 from L2-normalised rows, and
-refuse rows that are not. The gap is in `tpccma.metrics.gap`, its intervals in `tpccma.metrics.intervals`, the gap of a
-stream in `tpccma.metrics.streaming`, measures of shape in `tpccma.metrics.geometry`, readings of the distribution gap
-that need no pairs in `tpccma.metrics.divergences`, all of them at once in `tpccma.metrics.summary`.
+refuse rows that are not. The gap is in ``metrics/gap.py``, its intervals in ``intervals.py``, measures of shape in
+``geometry.py``, all of them at once in ``summary.py``; the gap of a stream in `tpccma.metrics.streaming`, readings of
+the distribution gap that need no pairs in `tpccma.metrics.divergences`, and what is refused in
+`tpccma.metrics.checks`.
 """
 
 from tpccma.metrics.gap import Gap, modality_gap, scale_free_distribution_gap

@@ -50,7 +50,8 @@ def scale_free_distribution_gap(x: Rows, y: Rows, normalize: bool = False) -> fl
 
     var_x = mean ||x_i - mu_x||^2, which for rows of length 1 is 1 - ||mu_x||^2. A cloud that only shrinks makes its
     distribution gap smaller without being better matched; this number stays. With the covariance of the pairs, cov =
-    mean (x_i - mu_x).(y_i - mu_y), its square is 1 - 2 cov / (var_x + var_y), and |2 cov| <= var_x + var_y.
+    mean (x_i - mu_x).(y_i - mu_y), its square is 1 - 2 cov / (var_x + var_y), where 2 cov lies between plus and minus
+    var_x + var_y.
 
     Args:
         x: (N, D) image embeddings, L2-normalised, N at least 2.
