@@ -43,10 +43,10 @@ def test_label_of_the_anchor_is_the_profiles():
 
 
 def test_parts_are_set_against_the_whole_and_everything_against_continued_clip():
-    whole = against_whole(RESULTS, ["demo"]).query("column == 'raw_gap'").set_index("row").ours
+    whole = against_whole(RESULTS, ["demo"]).query("measure == 'raw_gap'").set_index("model").ours
     assert round(whole["no paired term"], 6) == 0.3
     assert whole.drop("no paired term").isna().all()  # not run
-    clip = against_clip(RESULTS, ["demo"]).query("column == 'raw_gap'").set_index("row").ours
+    clip = against_clip(RESULTS, ["demo"]).query("measure == 'raw_gap'").set_index("model").ours
     assert clip[[WHOLE, "no paired term"]].round(6).tolist() == [-0.6, -0.3]
 
 

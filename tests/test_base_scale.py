@@ -45,11 +45,11 @@ def test_every_scale_is_a_profile_that_ships():
 
 def test_levels_and_changes_by_scale(results: pd.DataFrame):
     gap = {"raw_gap": "raw gap"}
-    table = scale_levels(results, "demo", gap).set_index(["scale", "row"]).ours
+    table = scale_levels(results, "demo", gap).set_index(["scale", "model"]).ours
     assert table["50", "alpha 0.5"] == pytest.approx(0.6)
     assert table["100", "base"] == pytest.approx(0.8)
     assert table["learned"].isna().all()
-    against = scale_changes(results, "demo", "continued CLIP", gap).set_index("row").ours
+    against = scale_changes(results, "demo", "continued CLIP", gap).set_index("model").ours
     assert against["alpha 0.5, scale 100"] == pytest.approx(-0.4)
     assert against["alpha 0.5, scale 20"] == pytest.approx(0)
 

@@ -7,41 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tpccma.evidence.claims import (
-    BASE,
-    CLAIMS,
-    CONTINUED,
-    READINGS,
-    claims_table,
-    main,
-    measured,
-    pick_references,
-    reduced,
-)
-from tpccma.evidence.readme import (
-    BEGIN,
-    END,
-    FIGURE,
-    describe,
-    full_table,
-    plot_claims,
-    readme_block,
-    summary_table,
-    write_readme,
-)
-from tpccma.evidence.table import load_results
+from tests.results_by_hand import rows
+from tpccma.evidence.claims import READINGS, claims_table, measured, reduced
+from tpccma.evidence.paper import CLAIMS
+from tpccma.evidence.readme import BEGIN, END, describe, full_table, plain_text, readme_block, summary_table
+from tpccma.evidence.table import BASE, CONTINUED, load_results, pick_references
+from tpccma.figures.claims import FIGURE, plot_claims, write_readme
 from tpccma.methods import ABLATIONS
 
 ROOT = Path(__file__).parents[1]
-
-
-def rows(method: str, alpha: float, seeds: list[int], profile: str = "demo", **columns) -> list[dict]:
-    """One row a seed; a column given as a list has one value a seed."""
-    keys = {"profile": profile, "method": method, "alpha": alpha}
-    values = {name: value if isinstance(value, list) else [value] * len(seeds) for name, value in columns.items()}
-    return [
-        {**keys, "seed": seed, **{name: value[i] for name, value in values.items()}} for i, seed in enumerate(seeds)
-    ]
 
 
 def verdict_of(table: pd.DataFrame, claim: str, reading: str, against: str = BASE) -> pd.Series:
@@ -148,6 +122,15 @@ def test_mean_centring_of_one_model_is_judged_over_test_pairs():
     assert (left.ours, left.verdict, left.note) == (125, "not run", "chapter 02 shows it on one model")  # no bounds
 
 
+def test_an_interval_over_seeds_is_not_replaced_by_one_over_pairs():
+    gaps = {"centroid_gap": [0.04, 0.08, 0.12], "centroid_gap_low": 0.02, "centroid_gap_high": 0.06}
+    runs = [*rows("base", 0, [0, 1, 2], centroid_gap=0.8), *rows("mean-centering", 0, [0, 1, 2], **gaps)]
+    found = verdict_of(claims_table(pd.DataFrame(runs), ("demo",)), "C8", "centroid removed")
+    # 95, 90 and 85 %: 90 -+ 12.42, see test_each_verdict_comes_out
+    assert (found.ours, found.low, found.high) == pytest.approx((90, 77.58, 102.42), abs=0.01)
+    assert found.verdict == "not reproduced"
+
+
 def test_predictions_wait_for_the_sweep(results: pd.DataFrame):
     table = claims_table(results.assign(distribution_gap=0.5), ("demo",))
     for claim, reading in (("C6", "ARI by paired"), ("C7", "ARI")):
@@ -251,10 +234,8 @@ def test_readme_is_written_between_its_markers(results: pd.DataFrame, tmp_path: 
         write_readme(table, tmp_path)
 
 
-def test_command_prints_the_table(results: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture):
-    results.to_csv(tmp_path / "results.csv", index=False)
-    main(["--results-dir", str(tmp_path)])
-    lines = capsys.readouterr().out.splitlines()
+def test_a_terminal_shows_the_table(results: pd.DataFrame):
+    lines = plain_text(summary_table(claims_table(results))).splitlines()
     start = lines.index("C3  gap reduction at alpha 0.5: 82.3 %")
     # 1 - (0.2 / 0.8)**2 = 93.75 % against the base, but 1 - (0.2 / 0.4)**2 = 75 % against continued CLIP
     squared = "reproduced: raw squared 93.8 [93.8, 93.8] % (against continued CLIP: direction only)"

@@ -11,16 +11,12 @@ from tpccma.evidence.estimates import (
     changes,
     compare_profiles,
     continued_clip,
-    excludes_zero,
     level,
     levels,
-    mark,
     missing_runs,
     runs_of,
-    spread,
-    write_change,
 )
-from tpccma.evidence.verdicts import Estimate
+from tpccma.evidence.writing import mark, spread
 
 ARI = {"clustering_ari": "ARI"}
 
@@ -79,27 +75,13 @@ def test_nothing_is_made_of_settings_that_were_not_run(results: pd.DataFrame):
 def test_tidy_tables_and_their_layout(results: pd.DataFrame):
     whole, plain = Setting("demo", "tpc-cma", 0.5), continued_clip("demo")
     table = changes(results, {"whole": (whole, plain), "none": (plain, plain)}, ARI)
-    assert table[["row", "profile", "column", "n"]].values.tolist() == [
+    assert table[["model", "profile", "measure", "n"]].values.tolist() == [
         ["whole", "demo", "clustering_ari", 3],
         ["none", "demo", "clustering_ari", 3],
     ]
     assert spread(table, mark, ARI).ARI.to_dict() == {"whole": "+0.300*", "none": "+0.000"}
     assert spread(levels(results, {"plain": plain}, ARI)).iloc[0, 0] == "0.300 [0.052, 0.548]"
-    assert spread(table, write_change, ARI).ARI["none"] == "+0.000 [+0.000, +0.000]"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "excluded"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False), (math.nan, math.nan, False)]
-)
-def test_exclusion_of_zero(low: float, high: float, excluded: bool):
-    assert excludes_zero(Estimate(0.15, low, high, 3)) is excluded
-    assert mark(Estimate(0.15, low, high, 3)) == ("+0.150*" if excluded else "+0.150")
-
-
-def test_a_star_never_stands_beside_zero():
-    assert mark(Estimate(-0.00023, -0.0003, -0.0001, 3)) == "-0.0002*"
-    assert mark(Estimate(0.0000423, 0.00004, 0.00005, 3)) == "+0.00004*"
-    assert mark(Estimate(-0.00023, -0.0003, 0.0001, 3)) == "-0.000"
+    assert spread(table, labels=ARI, sign=True).ARI["none"] == "+0.000 [+0.000, +0.000]"
 
 
 def test_two_profiles_side_by_side(results: pd.DataFrame):

@@ -19,7 +19,7 @@ def _close():
 def tidy(rows: list[str], profile: str, **more) -> pd.DataFrame:
     found = {"ours": 0.1, "low": 0.0, "high": 0.3, "n": 3}
     return pd.DataFrame(
-        [{"row": row, "profile": profile, "column": column, **found, **more} for row in rows for column in COLUMNS]
+        [{"model": row, "profile": profile, "measure": column, **found, **more} for row in rows for column in COLUMNS]
     )
 
 

@@ -8,16 +8,12 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from tpccma.evidence.frontier import BOUND, FEEDS, TASKS, class_changes, compared_runs, feed_changes
-from tpccma.figures.frontier import (
-    PRICES,
-    _spread_labels,
-    plot_class_changes,
-    plot_feed_changes,
-    plot_feeds,
-    plot_pareto,
-    plot_price,
-)
+from tpccma.evidence.compared import TASKS, compared_runs
+from tpccma.evidence.feeds import BOUND, FEEDS, feed_changes
+from tpccma.evidence.price import class_changes
+from tpccma.figures.feeds import plot_feed_changes, plot_feeds
+from tpccma.figures.frontier import _spread_labels, plot_pareto
+from tpccma.figures.price import PRICES, plot_class_changes, plot_price
 
 
 @pytest.fixture(autouse=True)

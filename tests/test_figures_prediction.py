@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from tpccma.evidence.prediction import MEASURES, league_table
+from tpccma.evidence.league import league_table
+from tpccma.evidence.prediction import MEASURES
 from tpccma.figures.prediction import FAMILIES, KINDS, family_of, kind_of, plot_league, plot_prediction
 from tpccma.methods import ABLATIONS, METHODS
 

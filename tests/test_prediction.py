@@ -1,45 +1,27 @@
-"""R² over models, its bootstrap and the league table, on numbers small enough to work out by hand."""
+"""R² over models, and its bootstrap, on numbers small enough to work out by hand."""
 
 import math
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from tests.results_by_hand import models, three_methods
+from tpccma.evidence import prediction
 from tpccma.evidence.prediction import (
     DISTRIBUTION,
     MEASURES,
-    QUALITIES,
     RENORMALISED,
-    describe_ranking,
-    league_table,
     leave_one_out,
     main_models,
     predict,
-    show_gaps,
-    show_league,
+    r_squared,
     spearman,
     within,
 )
 from tpccma.methods import ABLATIONS, METHODS
 from tpccma.metrics import measure_all
-
-
-def models(settings: int) -> pd.DataFrame:
-    """Two seeds a setting; quality falls exactly with the distribution gap, and not at all with the raw gap."""
-    alpha = np.repeat(np.arange(settings) / settings, 2)
-    raw = np.tile([0.5, 0.7], settings)  # the two seeds of a setting differ in the raw gap alone
-    keys = {"profile": "demo", "method": "tpc-cma", "alpha": alpha}
-    return pd.DataFrame(keys | {"raw_gap": raw, "distribution_gap": 1 - alpha, "ari": 0.2 + 0.5 * alpha})
-
-
-def three_methods() -> pd.DataFrame:
-    """Methods a and b lie on the line ari = gap, at 0, 1, 2 and 3, 4, 5; method c far off it."""
-    method = ["a"] * 3 + ["b"] * 3 + ["c"]
-    keys = {"profile": "demo", "method": method, "alpha": [0, 1, 2, 0, 1, 2, 0]}
-    return pd.DataFrame(keys | {"raw_gap": 1.0, "gap": [0, 1, 2, 3, 4, 5, 9], "ari": [0, 1, 2, 3, 4, 5, 0]})
 
 
 def test_measures_are_all_of_a_record():
@@ -148,73 +130,23 @@ def test_alpha_zero_counts_where_the_profile_has_no_clip():
     assert main_models(runs).method.tolist() == ["clip", "tpc-cma"]
 
 
-def league() -> pd.DataFrame:
-    """Twelve settings of three methods whose ARI is the distribution gap; the raw gap alternates."""
-    table = models(12).assign(method=np.repeat(["base", "clip", "tpc-cma"], 8))
-    return league_table(table, "ari", {"raw_gap": "raw gap", "distribution_gap": "paired", "rmg": "not recorded"})
+def test_runs_count_as_often_as_their_weights_say():
+    first, second = pd.Series([0.0, 1, 2, 5]), pd.Series([1.0, 3, 2, 4])
+    weights = np.array([[1, 1, 1, 1], [2, 0, 1, 3], [0, 1, 1, 0], [0, 0, 4, 0]])
+    drawn = [np.repeat([first, second], times, axis=1) for times in weights[:2]]
+    expected = [np.corrcoef(*pair)[0, 1] ** 2 for pair in drawn]
+    # the last but one holds two points, which a line always joins; the last a single one, which does not vary
+    assert r_squared(first, second, weights) == pytest.approx([*expected, 1, 0])
+    assert r_squared(first, second) == pytest.approx(expected[0])
 
 
-def test_league_ranks_by_r_squared():
-    table = league()
-    assert table.label.tolist() == ["paired", "raw gap"]  # rmg is in no record
-    first = table.loc["distribution_gap"]
-    assert (first.r_squared, first.ahead, first.spearman) == pytest.approx((1, 1, -1))
-    assert (first.lowest, first.highest, first.within, first.others) == pytest.approx((1, 1, 1, 1))
-    assert first.settings == 12
+def test_resamples_are_computed_all_at_once(monkeypatch: pytest.MonkeyPatch):
+    shapes = []
 
+    def watched(first: pd.Series, second: pd.Series, weights: np.ndarray) -> np.ndarray:
+        shapes.append(weights.shape)
+        return r_squared(first, second, weights)
 
-def test_league_names_the_method_without_which_it_falls():
-    table = three_methods()
-    extra = [table.assign(alpha=table.alpha + shift) for shift in (0, 10)]  # 14 settings
-    row = league_table(pd.concat(extra), "ari", {"gap": "gap"}).loc["gap"]
-    assert (row.without_highest, row.highest) == ("c", pytest.approx(1))
-    assert (row.without_lowest, row.lowest) == ("b", pytest.approx(16 / (50 * 2.75)))
-    assert math.isnan(row.within)  # no tpc-cma
-
-
-def test_league_for_readers():
-    shown = show_league(league())
-    assert shown.loc["paired", "R²"] == "1.00 [1.00, 1.00]"
-    assert shown.loc["paired", "minus the raw gap's"] == "+1.00 [+1.00, +1.00]"
-    assert shown.loc["raw gap", "minus the raw gap's"] == "+0.00 [+0.00, +0.00]"
-
-
-@pytest.fixture
-def gaps_league() -> pd.DataFrame:
-    table = models(12).assign(centroid_gap=np.tile([0.2, 0.1], 12))
-    return league_table(table, "ari", {name: name for name in ("raw_gap", "centroid_gap", "distribution_gap")})
-
-
-def test_gaps_side_by_side(gaps_league: pd.DataFrame):
-    shown = show_gaps({("demo", "cider"): gaps_league, ("fashion", "cider"): gaps_league.iloc[:0]})
-    assert shown.loc[("demo", "CIDEr raw-fed"), "distribution gap, paired"] == "1.00 [1.00, 1.00]"
-    assert shown.loc[("demo", "CIDEr raw-fed"), "leader of all measures"] == "distribution_gap"
-    assert shown.loc[("fashion", "CIDEr raw-fed")].tolist() == ["–"] * 5
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "order"), [(0.1, 0.3, "holds"), (-0.3, -0.1, "is reversed"), (-0.1, 0.1, "is not settled")]
-)
-def test_ranking_is_said_by_the_rule(gaps_league: pd.DataFrame, low: float, high: float, order: str):
-    gaps_league.loc["distribution_gap", ["ahead_low", "ahead_high"]] = low, high
-    said = describe_ranking(gaps_league)
-    assert said.startswith("distribution_gap leads 3 measures with an R² of 1.00; the paired distribution gap ranks 1")
-    assert f"distribution before raw, {order}: a difference of +1.00 [{low:+.2f}, {high:+.2f}]" in said
-
-
-def test_ranking_waits_for_ten_settings():
-    few = league_table(models(9), "ari", {"raw_gap": "raw gap", "distribution_gap": "paired"})
-    assert describe_ranking(few) == "too few settings for an R²: 9 of 10"
-    assert describe_ranking(few.iloc[:0]) == "too few settings for an R²: 0 of 10"
-
-
-def test_a_full_sweep_takes_seconds():
-    generator = np.random.default_rng(0)
-    settings = [(method, alpha) for method in METHODS for alpha in (0.0, 0.5)]
-    keys = pd.DataFrame([("demo", *setting) for setting in settings * 5], columns=["profile", "method", "alpha"])
-    columns = [*MEASURES, *QUALITIES]
-    values = pd.DataFrame(generator.normal(size=(len(keys), len(columns))), columns=columns)
-    runs, began = pd.concat([keys, values], axis=1), time.perf_counter()
-    for quality in QUALITIES:
-        assert len(league_table(runs, quality)) == len(MEASURES)
-    assert time.perf_counter() - began < 60  # about two seconds; resampling runs in a loop takes minutes
+    monkeypatch.setattr(prediction, "r_squared", watched)
+    predict(models(12), "distribution_gap", "ari", resamples=300)
+    assert shapes == [(301, 24)] * 2  # the runs as they are and 300 resamples, for the measure and for the raw gap

@@ -12,12 +12,12 @@ from tpccma.evidence.verdicts import (
     gain,
     judge,
     judge_prediction,
+    points_gained,
     points_lost,
     reduction,
     seed_interval,
     share_left,
     squared_reduction,
-    write,
 )
 
 RUN, REFERENCE = pd.Series([0.2, 0.6]), pd.Series([0.8, 0.5])
@@ -31,6 +31,7 @@ RUN, REFERENCE = pd.Series([0.2, 0.6]), pd.Series([0.8, 0.5])
         (gain, [-75.0, 20.0]),
         (difference, [-0.6, 0.1]),
         (points_lost, [60.0, -10.0]),
+        (points_gained, [-60.0, 10.0]),
         (share_left, [25.0, 120.0]),
     ],
 )
@@ -98,16 +99,3 @@ def test_unknown_rule_is_named():
 )
 def test_verdict_of_a_prediction(low: float, high: float, reached: bool, verdict: str):
     assert judge_prediction(Estimate(0, low, high, 12), reached) == verdict
-
-
-@pytest.mark.parametrize(
-    ("found", "digits", "sign", "text"),
-    [
-        (Estimate(0.51649, 0.5, 0.53, 5), 3, False, "0.516 [0.500, 0.530]"),
-        (Estimate(0.5, n=2), 1, True, "+0.5"),
-        (Estimate(-0.5, -1, 0, 3), 1, True, "-0.5 [-1.0, +0.0]"),
-        (Estimate(), 3, False, "–"),
-    ],
-)
-def test_estimates_are_written_with_the_interval_they_have(found: Estimate, digits: int, sign: bool, text: str):
-    assert write(found, digits, sign) == text

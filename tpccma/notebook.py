@@ -8,7 +8,7 @@ import pandas as pd
 from IPython import get_ipython
 
 from tpccma.curriculum import check_alpha
-from tpccma.figures.clouds import use_style
+from tpccma.figures.style import use_style
 from tpccma.profiles import load_profile
 from tpccma.runs.records import load_records
 from tpccma.training.run import check_seed

@@ -20,8 +20,8 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from tpccma.evidence.claims import claims_table, measured, reduced
 from tpccma.evidence.readme import summary_table
+from tpccma.evidence.table import load_results
 from tpccma.profiles import load_profile
-from tpccma.runs.records import load_results
 
 
 def read_results(env) -> pd.DataFrame:

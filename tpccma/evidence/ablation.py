@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from tpccma.evidence.estimates import Setting, changes, continued_clip, excludes_zero, mark, spread
+from tpccma.evidence.estimates import OUTCOMES, Setting, changes, continued_clip
+from tpccma.evidence.writing import excludes_zero, mark, spread
 from tpccma.methods import ABLATION_ALPHA
 
 WHOLE = "all of TPC-CMA"
@@ -38,7 +39,7 @@ def against_whole(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
         profiles: which profiles.
 
     Returns:
-        A tidy table of `tpccma.evidence.estimates`.
+        A tidy table, see `tpccma.evidence.writing`.
     """
     return pd.concat(
         [changes(results, {label: (part, whole(name)) for label, part in parts(name).items()}) for name in profiles],
@@ -54,7 +55,7 @@ def against_clip(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
         profiles: which profiles.
 
     Returns:
-        A tidy table of `tpccma.evidence.estimates`.
+        A tidy table, see `tpccma.evidence.writing`.
     """
     return pd.concat(
         [
@@ -89,7 +90,7 @@ def starred(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Strings; a row an ablation on a profile, a column a measure.
     """
-    return pd.concat({name: spread(part, mark) for name, part in table.groupby("profile", sort=False)})
+    return pd.concat({name: spread(part, mark, OUTCOMES) for name, part in table.groupby("profile", sort=False)})
 
 
 def count_changes(table: pd.DataFrame) -> str:
@@ -116,4 +117,4 @@ def without_effect(table: pd.DataFrame) -> str:
         table: from `against_whole`, of one profile.
     """
     judged = table[table.ours.notna()]
-    return ", ".join(row for row, part in judged.groupby("row", sort=False) if (part.ours == 0).all()) or "none"
+    return ", ".join(model for model, part in judged.groupby("model", sort=False) if (part.ours == 0).all()) or "none"

@@ -8,8 +8,10 @@ import pandas as pd
 
 from tpccma.evidence.claims import PREDICTED, claims_table
 from tpccma.evidence.estimates import OUTCOMES, Setting, changes, levels
+from tpccma.evidence.paper import R_SQUARED
 from tpccma.evidence.prediction import main_models, predict
-from tpccma.evidence.verdicts import VERDICTS, judge_prediction, write
+from tpccma.evidence.verdicts import VERDICTS, judge_prediction
+from tpccma.evidence.writing import write
 
 SCALES = {"20": "-scale-20", "50": "-scale-50", "100": "", "learned": "-scale-learned"}
 MODELS = {"base": ("base", 0.0), "continued CLIP": ("tpc-cma", 0.0), "alpha 0.05": ("tpc-cma", 0.05)}
@@ -25,39 +27,41 @@ def scale_settings(family: str) -> dict[str, dict[str, Setting]]:
     }
 
 
-def scale_levels(results: pd.DataFrame, family: str, columns: dict[str, str] = OUTCOMES) -> pd.DataFrame:
+def scale_levels(results: pd.DataFrame, family: str, measures: dict[str, str] = OUTCOMES) -> pd.DataFrame:
     """Average measures over seeds for every base and what was fine-tuned from it.
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
         family: "demo" or "fashion".
-        columns: measures, to their labels.
+        measures: columns of the results, to their labels.
 
     Returns:
-        A tidy table of `tpccma.evidence.estimates`, row the model, and a column ``scale``.
+        A tidy table, see `tpccma.evidence.writing`, with a column ``scale``.
     """
     named = scale_settings(family).items()
-    return pd.concat([levels(results, models, columns).assign(scale=scale) for scale, models in named])
+    return pd.concat([levels(results, models, measures).assign(scale=scale) for scale, models in named])
 
 
-def scale_changes(results: pd.DataFrame, family: str, against: str, columns: dict[str, str] = OUTCOMES) -> pd.DataFrame:
+def scale_changes(
+    results: pd.DataFrame, family: str, against: str, measures: dict[str, str] = OUTCOMES
+) -> pd.DataFrame:
     """Take what alpha 0.05 and 0.5 change on every base.
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
         family: "demo" or "fashion".
         against: "base" or "continued CLIP", of the same scale.
-        columns: measures, to their labels.
+        measures: columns of the results, to their labels.
 
     Returns:
-        A tidy table of `tpccma.evidence.estimates`; a row such as "alpha 0.5, scale 20".
+        A tidy table, see `tpccma.evidence.writing`; models such as "alpha 0.5, scale 20".
     """
     pairs = {
         f"{model}, scale {scale}": (models[model], models[against])
         for model in ("alpha 0.05", "alpha 0.5")
         for scale, models in scale_settings(family).items()
     }
-    return changes(results, pairs, columns)
+    return changes(results, pairs, measures)
 
 
 def verdicts_by_scale(results: pd.DataFrame, family: str) -> pd.DataFrame:
@@ -122,7 +126,7 @@ def pooled_predictions(results: pd.DataFrame, family: str) -> pd.DataFrame:
     for models, part in (("four of every base", four), ("all of every base", main_models(runs))):
         for task, quality in PREDICTED.items():
             found = predict(part, "distribution_gap", quality)
-            verdict = judge_prediction(found.difference, found.measure.high >= 0.986)
+            verdict = judge_prediction(found.difference, found.measure.high >= R_SQUARED["distribution_gap"])
             numbers = [write(found.measure, 2), write(found.raw, 2), write(found.difference, 2, sign=True)]
             rows.append((models, task, found.measure.n, *numbers, verdict))
     columns = ["models", "task", "settings", "distribution gap", "raw gap", "distribution minus raw", "verdict on C6"]

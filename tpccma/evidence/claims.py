@@ -1,7 +1,7 @@
 """The paper's claims C1 to C8 beside what was measured here, each with a verdict computed from ``results.csv`` alone::
 
-    python -m tpccma.claims            # prints the table
-    python -m tpccma.claims --readme   # writes it into README.md and draws its figure
+    tpccma claims            # prints the table
+    tpccma claims --readme   # writes it into README.md and draws its figure
 
 A claim has several readings where the paper leaves open what it measured, and each reading is set against two
 references: the base model, as in the paper, and continued plain CLIP of the same seed, which keeps the gain of mere
@@ -9,15 +9,15 @@ further training apart. Effects are taken seed by seed; where a profile has one 
 every seed, and intervals do not cover the base's own seed. The rules of the verdicts are in `tpccma.evidence.verdicts`.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from tpccma.evidence.paper import ACCURACY_DROP, ARI, CIDER_GAIN, GAP_REDUCTION, R_SQUARED
 from tpccma.evidence.prediction import DISTRIBUTION, Prediction, main_models, predict
-from tpccma.evidence.table import load_results
+from tpccma.evidence.table import BASE, CONTINUED, pick, pick_references
 from tpccma.evidence.verdicts import (
     MIN_SEEDS,
     MIN_SETTINGS,
@@ -35,18 +35,6 @@ from tpccma.evidence.verdicts import (
 )
 
 PROFILES = ("demo", "fashion", "paper")
-BASE, CONTINUED = "base", "continued CLIP"
-# Source: abstract of arXiv 2604.00279v1 [paper]; alpha is its alpha_target.
-CLAIMS = {
-    "C1": ("gap reduction at alpha 0.05", "66.6 %"),
-    "C2": ("accuracy drop at alpha 0.05", "4.84 %"),
-    "C3": ("gap reduction at alpha 0.5", "82.3 %"),
-    "C4": ("joint clustering ARI, base to alpha 0.5", "0.318 to 0.516"),
-    "C5": ("captioning CIDEr, base to alpha 0.5", "+57.1 %"),
-    "C6": ("R² of the distribution gap against task quality", "0.986"),
-    "C7": ("R² of the raw gap against task quality", "0.691"),
-    "C8": ("mean-centring removes the centroid gap, leaves the distribution gap", "stated"),
-}
 
 
 @dataclass(frozen=True)
@@ -54,7 +42,7 @@ class Reading:
     """One way to read a claim.
 
     Args:
-        claim: key of `CLAIMS`.
+        claim: key of `tpccma.evidence.paper.CLAIMS`.
         name: of the reading.
         alpha: of the runs it is about.
         column: of the results.
@@ -80,8 +68,14 @@ class Reading:
         """What the effect is taken against."""
         return (BASE, CONTINUED) if self.method == "tpc-cma" else (BASE,)
 
+    @property
+    def bounds(self) -> tuple[str, str]:
+        """The columns of its interval over test pairs, where that was recorded."""
+        return f"{self.column}_low", f"{self.column}_high"
 
-def _gap_readings(claim: str, alpha: float, paper: float) -> tuple[Reading, ...]:
+
+def _gap_readings(claim: str, alpha: float) -> tuple[Reading, ...]:
+    paper = GAP_REDUCTION[alpha]
     return (
         Reading(claim, "raw", alpha, "raw_gap", reduction, paper),
         Reading(claim, "raw squared", alpha, "raw_gap", squared_reduction, paper),
@@ -90,20 +84,22 @@ def _gap_readings(claim: str, alpha: float, paper: float) -> tuple[Reading, ...]
     )
 
 
+def _statement(name: str, column: str, effect: Callable, bound: float) -> Reading:
+    return Reading("C8", name, 0, column, effect, bound, rule="statement", method="mean-centering")
+
+
 READINGS = (
-    *_gap_readings("C1", 0.05, 66.6),
-    Reading("C2", "absolute", 0.05, "zeroshot_top1", points_lost, 4.84, "points", "cost"),
-    Reading("C2", "relative", 0.05, "zeroshot_top1", reduction, 4.84, "%", "cost"),
-    *_gap_readings("C3", 0.5, 82.3),
-    Reading("C4", "relative", 0.5, "clustering_ari", gain, 100 * (0.516 / 0.318 - 1)),
-    Reading("C4", "absolute", 0.5, "clustering_ari", difference, 0.516 - 0.318, "ARI"),
-    Reading("C5", "raw-fed", 0.5, "cider", gain, 57.1),
-    Reading("C5", "memory", 0.5, "cider_memory", gain, 57.1),
-    Reading("C5", "centred", 0.5, "cider_centred", gain, 57.1),
-    Reading("C8", "centroid removed", 0, "centroid_gap", reduction, 90, rule="statement", method="mean-centering"),
-    Reading(
-        "C8", "distribution left", 0, "distribution_gap", share_left, 50, rule="statement", method="mean-centering"
-    ),
+    *_gap_readings("C1", 0.05),
+    Reading("C2", "absolute", 0.05, "zeroshot_top1", points_lost, ACCURACY_DROP, "points", "cost"),
+    Reading("C2", "relative", 0.05, "zeroshot_top1", reduction, ACCURACY_DROP, "%", "cost"),
+    *_gap_readings("C3", 0.5),
+    Reading("C4", "relative", 0.5, "clustering_ari", gain, 100 * (ARI[1] / ARI[0] - 1)),
+    Reading("C4", "absolute", 0.5, "clustering_ari", difference, ARI[1] - ARI[0], "ARI"),
+    Reading("C5", "raw-fed", 0.5, "cider", gain, CIDER_GAIN),
+    Reading("C5", "memory", 0.5, "cider_memory", gain, CIDER_GAIN),
+    Reading("C5", "centred", 0.5, "cider_centred", gain, CIDER_GAIN),
+    _statement("centroid removed", "centroid_gap", reduction, 90),
+    _statement("distribution left", "distribution_gap", share_left, 50),
 )
 PREDICTED = {"ARI": "clustering_ari", "CIDEr raw-fed": "cider"}
 
@@ -130,24 +126,35 @@ def claims_table(results: pd.DataFrame, profiles: tuple[str, ...] = PROFILES) ->
 
 def _effect_row(reading: Reading, runs: pd.DataFrame, against: str) -> dict:
     found = estimate(reading, runs, against)
+    if _rests_on_pairs(reading, found) and set(reading.bounds) <= set(runs):
+        found = estimate_over_pairs(reading, runs, against)
     verdict = judge(reading.rule, found, reading.paper)
-    note = "" if verdict != "not run" else f"{found.n} of {MIN_SEEDS} seeds" if found.n else "no runs"
-    if note and reading.claim == "C8" and len(runs):
-        note = "chapter 02 shows it on one model"
+    note = _what_lacks(reading, runs, found) if verdict == "not run" else ""
     paper = NONE if reading.rule == "statement" else reading.paper
     return _row(reading.claim, reading.name, against, paper, found, reading.unit, verdict, note)
 
 
+def _rests_on_pairs(reading: Reading, found: Estimate) -> bool:
+    """Say whether a statement is about a model that is the same in every seed, so that seeds give no interval."""
+    return reading.rule == "statement" and (found.n == 1 or bool(np.isclose(found.low, found.high)))
+
+
+def _what_lacks(reading: Reading, runs: pd.DataFrame, found: Estimate) -> str:
+    if reading.claim == "C8" and len(runs):
+        return "chapter 02 shows it on one model"
+    return f"{found.n} of {MIN_SEEDS} seeds" if found.n else "no runs"
+
+
 def _prediction_rows(runs: pd.DataFrame) -> list[dict]:
-    """Judge C6 under every reading of the distribution gap, and C7 by the paired one, for every task."""
     models, rows = main_models(runs), []
+    figure, raw_figure = R_SQUARED["distribution_gap"], R_SQUARED["raw_gap"]
     for task, quality in PREDICTED.items():
         readings = {name: predict(models, measure, quality) for measure, name in DISTRIBUTION.items()}
         for name, found in readings.items():
-            reached = found.measure.high >= 0.986
-            rows.append(_prediction_row("C6", f"{task} by {name}", found, found.measure, reached, 0.986))
+            reached = found.measure.high >= figure
+            rows.append(_prediction_row("C6", f"{task} by {name}", found, found.measure, reached, figure))
         found = readings["paired"]
-        rows.append(_prediction_row("C7", task, found, found.raw, found.raw.low <= 0.691, 0.691))
+        rows.append(_prediction_row("C7", task, found, found.raw, found.raw.low <= raw_figure, raw_figure))
     return rows
 
 
@@ -165,7 +172,7 @@ def _row(
 
 
 def estimate(reading: Reading, runs: pd.DataFrame, against: str) -> Estimate:
-    """Estimate the effect of a reading.
+    """Estimate the effect of a reading over seeds.
 
     Args:
         reading: one of `READINGS`.
@@ -173,51 +180,30 @@ def estimate(reading: Reading, runs: pd.DataFrame, against: str) -> Estimate:
         against: one of the reading's references.
 
     Returns:
-        The `Estimate`, paired by seed. For a statement on a model that no seed changes, such as mean-centring of the
-        demo's one base, the interval is over test pairs: the effect at either bound of the gap that its record holds.
+        The `Estimate`, paired by seed; nothing where the measure was not recorded.
     """
     if reading.column not in runs:
         return Estimate()
     chosen = pick(runs, reading.method, reading.alpha)
-    reference = pick_references(runs, against, chosen.index)[reading.column]
-    found = seed_interval(reading.effect(chosen[reading.column], reference))
-    bounds = [f"{reading.column}_{side}" for side in ("low", "high")]
-    by_seed = found.n > 1 and not np.isclose(found.low, found.high)
-    if reading.rule != "statement" or not found.n or by_seed or not set(bounds) <= set(runs):
-        return found
-    low, high = sorted(float(reading.effect(chosen[bound], reference).iloc[0]) for bound in bounds)
-    return found._replace(low=low, high=high)
+    references = pick_references(runs, against, chosen.index)
+    return seed_interval(reading.effect(chosen[reading.column], references[reading.column]))
 
 
-def pick(runs: pd.DataFrame, method: str, alpha: float) -> pd.DataFrame:
-    """Pick the runs of one method and alpha.
+def estimate_over_pairs(reading: Reading, runs: pd.DataFrame, against: str) -> Estimate:
+    """Estimate the effect of a reading on a model that no seed changes, such as mean-centring of an only base.
 
     Args:
-        runs: rows of the results, of one profile.
-        method: as in the results.
-        alpha: as in the results.
+        reading: one of `READINGS`, its bounds recorded.
+        runs: rows of the results, of one profile, with one or more of the reading's.
+        against: one of the reading's references.
 
     Returns:
-        Those rows, indexed by seed.
+        The `Estimate` over seeds, but with an interval over test pairs: the effect at either bound of the gap.
     """
-    return runs[(runs.method == method) & np.isclose(runs.alpha, alpha)].set_index("seed")
-
-
-def pick_references(runs: pd.DataFrame, against: str, seeds: pd.Index) -> pd.DataFrame:
-    """Pick the reference of each seed.
-
-    Args:
-        runs: rows of the results, of one profile.
-        against: `BASE`, or `CONTINUED`: "tpc-cma" with alpha 0, which is plain CLIP with the same learning rate.
-        seeds: wanted.
-
-    Returns:
-        Rows indexed by seed, NaN for a seed without a reference; a base that is the only one stands for every seed.
-    """
-    if against == CONTINUED:
-        return pick(runs, "tpc-cma", 0).reindex(seeds)
-    found = pick(runs, "base", 0)
-    return found.iloc[[0] * len(seeds)].set_axis(seeds) if len(found) == 1 else found.reindex(seeds)
+    model = pick(runs, reading.method, reading.alpha).iloc[:1]
+    reference = pick_references(runs, against, model.index)[reading.column]
+    low, high = sorted(float(reading.effect(model[bound], reference).item()) for bound in reading.bounds)
+    return estimate(reading, runs, against)._replace(low=low, high=high)
 
 
 def measured(results: pd.DataFrame, profile: str, method: str, alpha: float, column: str) -> float:
@@ -252,22 +238,3 @@ def _by_seed(results: pd.DataFrame, profile: str, method: str, alpha: float, col
     if column not in runs or runs[column].isna().all():
         raise ValueError(f"no {column!r} of profile {profile!r}, method {method!r}, alpha {alpha:g} in the results")
     return runs[column].dropna()
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Print the claims table, or write it into README.md and draw the figure beside it."""
-    from tpccma.evidence.readme import plain_text, summary_table, write_readme
-
-    parser = argparse.ArgumentParser(prog="python -m tpccma.claims", description=main.__doc__)
-    parser.add_argument("--readme", action="store_true", help="write README.md's table and figure instead of printing")
-    parser.add_argument("--results-dir", default="results", help="where results.csv lies")
-    options = parser.parse_args(arguments)
-    table = claims_table(load_results(options.results_dir))
-    if options.readme:
-        write_readme(table)
-    else:
-        print(plain_text(summary_table(table)))
-
-
-if __name__ == "__main__":
-    main()

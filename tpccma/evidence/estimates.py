@@ -1,20 +1,20 @@
 """What differs between two settings, seed by seed: a method against another, one base or data set against another.
 
 Effects are differences in the measure's own unit, paired by seed and averaged with Student's 95 % interval. They come
-as tidy tables, one row an effect: row (whose), profile, column (of the results), then the fields of
-`tpccma.evidence.verdicts.Estimate`.
+as tidy tables, see `tpccma.evidence.writing`.
 """
 
 from collections import Counter
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from tpccma.evidence.claims import pick
-from tpccma.evidence.verdicts import Estimate, difference, seed_interval, write
+from tpccma.evidence.table import bases_of, pick
+from tpccma.evidence.verdicts import Estimate, difference, seed_interval
+from tpccma.evidence.writing import spread, tidy
 from tpccma.runs.jobs import planned_jobs
 
+KEYS = ("model", "profile", "measure")
 OUTCOMES = {
     "raw_gap": "raw gap",
     "centroid_gap": "centroid gap",
@@ -46,121 +46,77 @@ def runs_of(results: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     return pick(results[results.profile == setting.profile], setting.method, setting.alpha)
 
 
-def level(results: pd.DataFrame, setting: Setting, column: str) -> Estimate:
+def level(results: pd.DataFrame, setting: Setting, measure: str) -> Estimate:
     """Average a measure over the seeds of a setting; an `Estimate` of nothing where it was not run."""
     runs = runs_of(results, setting)
-    return seed_interval(runs[column]) if column in runs and len(runs) else Estimate()
+    return seed_interval(runs[measure]) if measure in runs and len(runs) else Estimate()
 
 
-def change(results: pd.DataFrame, setting: Setting, reference: Setting, column: str) -> Estimate:
+def change(results: pd.DataFrame, setting: Setting, reference: Setting, measure: str) -> Estimate:
     """Average over seeds by how much a setting's measure exceeds that of its reference.
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
         setting: whose runs.
         reference: against what; a base that is the only one stands for every seed.
-        column: the measure.
+        measure: a column of the results.
 
     Returns:
         The `Estimate`, n the seeds that both have.
     """
     own, other = runs_of(results, setting), runs_of(results, reference)
-    if column not in results or own.empty or other.empty:
+    if measure not in results or own.empty or other.empty:
         return Estimate()
-    if reference.method == "base" and len(other) == 1:
-        other = other.iloc[[0] * len(own)].set_axis(own.index)
-    return seed_interval(difference(own[column], other[column].reindex(own.index)))
+    other = bases_of(other, own.index) if reference.method == "base" else other.reindex(own.index)
+    return seed_interval(difference(own[measure], other[measure]))
 
 
-def levels(results: pd.DataFrame, settings: dict[str, Setting], columns: dict[str, str] = OUTCOMES) -> pd.DataFrame:
+def levels(results: pd.DataFrame, settings: dict[str, Setting], measures: dict[str, str] = OUTCOMES) -> pd.DataFrame:
     """Average measures over the seeds of settings.
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
-        settings: name of the row to setting.
-        columns: measures, to their labels.
+        settings: name of the model to setting.
+        measures: columns of the results, to their labels.
 
     Returns:
         A tidy table.
     """
-    return _tidy(
-        (row, setting.profile, column, level(results, setting, column))
-        for row, setting in settings.items()
-        for column in columns
+    return tidy(
+        (
+            (model, setting.profile, measure, level(results, setting, measure))
+            for model, setting in settings.items()
+            for measure in measures
+        ),
+        KEYS,
     )
 
 
 def changes(
-    results: pd.DataFrame, pairs: dict[str, tuple[Setting, Setting]], columns: dict[str, str] = OUTCOMES
+    results: pd.DataFrame, pairs: dict[str, tuple[Setting, Setting]], measures: dict[str, str] = OUTCOMES
 ) -> pd.DataFrame:
     """Take the changes of settings against their references.
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
-        pairs: name of the row to setting and reference.
-        columns: measures, to their labels.
+        pairs: name of the model to setting and reference.
+        measures: columns of the results, to their labels.
 
     Returns:
         A tidy table; profile is the setting's.
     """
-    return _tidy(
-        (row, setting.profile, column, change(results, setting, reference, column))
-        for row, (setting, reference) in pairs.items()
-        for column in columns
-    )
-
-
-def _tidy(rows) -> pd.DataFrame:
-    names = ["row", "profile", "column", *Estimate._fields]
-    return pd.DataFrame([(*keys, *found) for *keys, found in rows], columns=names)
-
-
-def write_change(found: Estimate) -> str:
-    """Write an estimate of a change, such as ``+0.014 [-0.002, +0.030]``."""
-    return write(found, sign=True)
-
-
-def mark(found: Estimate, digits: int = 3) -> str:
-    """Write an estimate of a change in short, such as ``+0.014*``; the star says that its interval excludes 0.
-
-    A change that would round to 0 is written with its first digit, such as ``-0.0002*``.
-    """
-    if np.isnan(found.ours):
-        return "–"
-    star = "*" * excludes_zero(found)
-    if star and round(found.ours, digits) == 0:
-        return np.format_float_positional(found.ours, precision=1, fractional=False, sign=True, trim="-") + star
-    return f"{found.ours:+.{digits}f}{star}"
-
-
-def excludes_zero(found: Estimate) -> bool:
-    """Say whether an estimate has an interval that lies wholly above or below 0."""
-    return bool(found.low > 0 or found.high < 0)
-
-
-def spread(table: pd.DataFrame, writer=write, columns: dict[str, str] = OUTCOMES) -> pd.DataFrame:
-    """Lay a tidy table of one profile out for a reader.
-
-    Args:
-        table: the tidy table.
-        writer: from a row of it to text: `tpccma.evidence.verdicts.write`, `write_change` or `mark`.
-        columns: measures, to their labels.
-
-    Returns:
-        Strings; a row a row, a column a measure.
-    """
-    cells = table.assign(cell=[writer(found) for found in table.itertuples()])
-    cells = cells.pivot(index="row", columns="column", values="cell")
-    order = [column for column in columns if column in cells]
-    return (
-        cells.reindex(index=table.row.unique(), columns=order)
-        .rename(columns=columns)
-        .rename_axis(index=None, columns=None)
+    return tidy(
+        (
+            (model, setting.profile, measure, change(results, setting, reference, measure))
+            for model, (setting, reference) in pairs.items()
+            for measure in measures
+        ),
+        KEYS,
     )
 
 
 def compare_profiles(
-    results: pd.DataFrame, profiles: dict[str, str], models: dict[str, tuple[str, float]], columns: dict[str, str]
+    results: pd.DataFrame, profiles: dict[str, str], models: dict[str, tuple[str, float]], measures: dict[str, str]
 ) -> pd.DataFrame:
     """Set the same models on two profiles side by side, such as titles as they are and titles masked.
 
@@ -168,7 +124,7 @@ def compare_profiles(
         results: from `tpccma.evidence.table.load_results`.
         profiles: two names for a reader, to profiles.
         models: name to method and alpha.
-        columns: measures, to their labels.
+        measures: columns of the results, to their labels.
 
     Returns:
         Strings; a row a model and measure; columns with the means on both and with the second less the first, paired
@@ -177,12 +133,9 @@ def compare_profiles(
     parts = {}
     for model, setting in models.items():
         (first, one), (second, two) = ((name, Setting(profile, *setting)) for name, profile in profiles.items())
-        parts[model] = pd.concat(
-            [
-                spread(levels(results, {first: one, second: two}, columns), columns=columns),
-                spread(changes(results, {"difference": (two, one)}, columns), write_change, columns),
-            ]
-        ).T
+        both = spread(levels(results, {first: one, second: two}, measures), labels=measures)
+        less = spread(changes(results, {"difference": (two, one)}, measures), labels=measures, sign=True)
+        parts[model] = pd.concat([both, less]).T
     return pd.concat(parts)
 
 

@@ -1,10 +1,13 @@
-"""The results of all recorded runs as one table, which everything else here rests on."""
+"""The results of all recorded runs as one table, which everything else here rests on, and the runs of one setting."""
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tpccma.runs.records import build_csv
+
+BASE, CONTINUED = "base", "continued CLIP"
 
 
 def load_results(results_dir: str | Path = "results", profile: str | None = None) -> pd.DataFrame:
@@ -35,3 +38,36 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
         if table.empty:
             raise ValueError(f"{path} has no run of profile {profile!r}")
     return table
+
+
+def pick(runs: pd.DataFrame, method: str, alpha: float) -> pd.DataFrame:
+    """Pick the runs of one method and alpha.
+
+    Args:
+        runs: rows of the results, of one profile.
+        method: as in the results.
+        alpha: as in the results.
+
+    Returns:
+        Those rows, indexed by seed.
+    """
+    return runs[(runs.method == method) & np.isclose(runs.alpha, alpha)].set_index("seed")
+
+
+def pick_references(runs: pd.DataFrame, against: str, seeds: pd.Index) -> pd.DataFrame:
+    """Pick the reference of each seed.
+
+    Args:
+        runs: rows of the results, of one profile.
+        against: `BASE`, or `CONTINUED`: "tpc-cma" with alpha 0, which is plain CLIP with the same learning rate.
+        seeds: wanted.
+
+    Returns:
+        Rows indexed by seed, NaN for a seed without a reference; a base that is the only one stands for every seed.
+    """
+    return pick(runs, "tpc-cma", 0).reindex(seeds) if against == CONTINUED else bases_of(pick(runs, "base", 0), seeds)
+
+
+def bases_of(bases: pd.DataFrame, seeds: pd.Index) -> pd.DataFrame:
+    """Give each seed its base: its own, or the only one there is; NaN where it has none."""
+    return bases.iloc[[0] * len(seeds)].set_axis(seeds) if len(bases) == 1 else bases.reindex(seeds)

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 VERDICTS = ("reproduced", "direction only", "not reproduced", "contradicted", "not run")
 MIN_SEEDS, MIN_SETTINGS = 3, 10
@@ -39,20 +39,6 @@ class Estimate(NamedTuple):
     low: float = NONE
     high: float = NONE
     n: int = 0
-
-
-def write(found: Estimate, digits: int = 3, sign: bool = False) -> str:
-    """Write an estimate such as ``0.516 [0.502, 0.530]``, without brackets where there is no interval; a dash for none.
-
-    Args:
-        found: an `Estimate`, or a row of a table that has its fields.
-        digits: after the point.
-        sign: write a plus as well.
-    """
-    if np.isnan(found.ours):
-        return "–"
-    form = f"{{:{'+' * sign}.{digits}f}}".format
-    return form(found.ours) + ("" if np.isnan(found.low) else f" [{form(found.low)}, {form(found.high)}]")
 
 
 def reduction(run: pd.Series, reference: pd.Series) -> pd.Series:
@@ -80,6 +66,11 @@ def points_lost(run: pd.Series, reference: pd.Series) -> pd.Series:
     return 100 * (reference - run)
 
 
+def points_gained(run: pd.Series, reference: pd.Series) -> pd.Series:
+    """Return by how many percentage points shares lie above their references."""
+    return 100 * (run - reference)
+
+
 def share_left(run: pd.Series, reference: pd.Series) -> pd.Series:
     """Return how many per cent of the references are left."""
     return 100 - reduction(run, reference)
@@ -98,7 +89,7 @@ def seed_interval(values: pd.Series) -> Estimate:
     n, mean = len(values), float(values.mean())
     if n < MIN_SEEDS:
         return Estimate(mean, n=n)
-    half = float(stats.t.ppf(0.975, n - 1) * values.std() / np.sqrt(n))
+    half = float(stdtrit(n - 1, 0.975) * values.std() / np.sqrt(n))  # t of 97.5 %
     return Estimate(mean, mean - half, mean + half, n)
 
 

@@ -5,19 +5,19 @@ Intervals are Student's 95 % over seeds; with fewer than three seeds there is no
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tpccma.evidence.estimates import OUTCOMES
+from tpccma.evidence.table import BASE, CONTINUED
+from tpccma.figures.style import PALETTE, REFERENCES, draw_estimates, legend_below, mark_style
 
-PALETTE = sns.color_palette("colorblind")
 # Marker, face, colour: filled against open, so that they differ in grey as well.
 PROFILE_STYLES = (("o", PALETTE[0], PALETTE[0]), ("s", "white", PALETTE[1]))
 MODEL_STYLES = {
-    "base": ("*", "black", "black", "-"),
-    "continued CLIP": ("s", "white", "0.45", "--"),
+    BASE: ("*", "black", "black", "-"),
+    CONTINUED: (*REFERENCES[CONTINUED], "--"),
     "alpha 0.05": ("^", "white", PALETTE[1], "-."),
     "alpha 0.5": ("o", PALETTE[0], PALETTE[0], "-"),
 }
@@ -30,88 +30,72 @@ VERDICT_STYLES = {
 }
 
 
-def plot_changes(table: pd.DataFrame, title: str, columns: dict[str, str] = OUTCOMES) -> Figure:
+def plot_changes(table: pd.DataFrame, title: str, measures: dict[str, str] = OUTCOMES) -> Figure:
     """Draw changes as a forest: a panel a measure, a line a row, a mark a profile.
 
     Args:
         table: tidy, of one or two profiles.
         title: what the changes are taken against.
-        columns: measures, to their labels.
+        measures: columns of the results, to their labels.
 
     Returns:
         Panels three to a row; a mark is the mean over seeds, a whisker its interval, the black line no change.
     """
-    profiles, rows = table.profile.unique(), table.row.unique()
-    size = (9.2, 1.2 + -(-len(columns) // 3) * (0.9 + 0.27 * len(rows)))
-    figure, panels = plt.subplots(-(-len(columns) // 3), 3, figsize=size, sharey=True, layout="constrained")
-    for ax, (column, label) in zip(panels.flat, columns.items(), strict=False):
-        ax.axvline(0, color="black", linewidth=0.9, zorder=1)
-        for place, (profile, style) in enumerate(zip(profiles, PROFILE_STYLES, strict=False)):
-            part = table[(table.profile == profile) & (table.column == column)].set_index("row").reindex(rows)
-            shift = 0.17 * (2 * place - 1) if len(profiles) > 1 else 0
-            _draw_estimates(ax, part, np.arange(len(rows)) + shift, *style, label=profile)
+    models, rows = table.model.unique(), -(-len(measures) // 3)
+    size = (9.2, 1.2 + rows * (0.9 + 0.27 * len(models)))
+    figure, panels = plt.subplots(rows, 3, figsize=size, sharey=True, layout="constrained")
+    for ax, (measure, label) in zip(panels.flat, measures.items(), strict=False):
+        _draw_changes(ax, table[table.measure == measure], models, table.profile.unique())
         ax.set_title(label, fontsize=10)
         ax.tick_params(labelsize=9)
         ax.locator_params(axis="x", nbins=4)
-    panels.flat[0].set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
-    for ax in panels.flat[len(columns) :]:
+    panels.flat[0].set(yticks=range(len(models)), yticklabels=models, ylim=(len(models) - 0.5, -0.5))
+    for ax in panels.flat[len(measures) :]:
         ax.axis("off")
     figure.suptitle(title, fontsize=12, fontweight="bold")
-    figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    legend_below(figure, panels.flat[0], 2)
     return figure
 
 
-def _draw_estimates(
-    ax: Axes,
-    part: pd.DataFrame,
-    places: np.ndarray,
-    marker: str,
-    face,
-    colour,
-    label: str,
-    upright: bool = False,
-    **more,
-) -> None:
-    """Draw means with whiskers, sideways or upright; what was not run is left out."""
-    error = np.nan_to_num([part.ours - part.low, part.high - part.ours])
-    points = {"x": places, "y": part.ours, "yerr": error} if upright else {"x": part.ours, "y": places, "xerr": error}
-    style = {"linestyle": "none", "elinewidth": 1.2, "capsize": 2, "markersize": 5, **more}
-    ax.errorbar(**points, marker=marker, markerfacecolor=face, color=colour, label=label, zorder=3, **style)
+def _draw_changes(ax: Axes, table: pd.DataFrame, models: np.ndarray, profiles: np.ndarray) -> None:
+    ax.axvline(0, color="black", linewidth=0.9, zorder=1)
+    for place, (profile, style) in enumerate(zip(profiles, PROFILE_STYLES, strict=False)):
+        part = table[table.profile == profile].set_index("model").reindex(models)
+        shift = 0.17 * (2 * place - 1) if len(profiles) > 1 else 0
+        style = {**mark_style(*style, size=5), "elinewidth": 1.2, "zorder": 3}
+        draw_estimates(ax, np.arange(len(models)) + shift, part, sideways=True, label=profile, **style)
 
 
-def plot_scales(levels: dict[str, pd.DataFrame], columns: dict[str, str]) -> Figure:
+def plot_scales(levels: dict[str, pd.DataFrame], measures: dict[str, str]) -> Figure:
     """Draw measures over the logit scale of the base, a line a model.
 
     Args:
         levels: family to its table from `tpccma.evidence.base_scale.scale_levels`.
-        columns: measures, to their labels.
+        measures: columns of the results, to their labels.
 
     Returns:
         A column of panels a family, a row a measure.
     """
-    size = (0.8 + 4.0 * len(levels), 1.0 + 2.0 * len(columns))
-    figure, panels = plt.subplots(
-        len(columns), len(levels), figsize=size, sharex=True, squeeze=False, layout="constrained"
-    )
-    for row, (column, label) in zip(panels, columns.items(), strict=True):
-        for ax, (family, table) in zip(row, levels.items(), strict=True):
-            _draw_scales(ax, table[table.column == column])
-            if ax in panels[0]:
-                ax.set_title(f"{family}: bases by logit scale")
-            if ax in panels[-1]:
-                ax.set_xlabel("logit scale (inverse temperature)")
+    size, grid = (0.8 + 4.0 * len(levels), 1.0 + 2.0 * len(measures)), (len(measures), len(levels))
+    figure, panels = plt.subplots(*grid, figsize=size, sharex=True, squeeze=False, layout="constrained")
+    for row, (measure, label) in zip(panels, measures.items(), strict=True):
+        for ax, table in zip(row, levels.values(), strict=True):
+            _draw_scales(ax, table[table.measure == measure])
         row[0].set_ylabel(label)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    for top, bottom, family in zip(panels[0], panels[-1], levels, strict=True):
+        top.set_title(f"{family}: bases by logit scale")
+        bottom.set_xlabel("logit scale (inverse temperature)")
+    legend_below(figure, panels[0, 0], 4)
     return figure
 
 
 def _draw_scales(ax: Axes, table: pd.DataFrame) -> None:
     scales = list(table.scale.unique())
     for place, (model, (*style, line)) in enumerate(MODEL_STYLES.items()):
-        part = table[table.row == model].set_index("scale").reindex(scales)
+        part = table[table.model == model].set_index("scale").reindex(scales)
         shifted = np.arange(len(scales)) + 0.07 * (place - 1.5)
-        size = 9 if model == "base" else 5.5
-        _draw_estimates(ax, part, shifted, *style, label=model, upright=True, markersize=size)
+        marks = {**mark_style(*style, size=9 if model == BASE else 5.5), "elinewidth": 1.2, "zorder": 3}
+        draw_estimates(ax, shifted, part, label=model, **marks)
         fixed = np.array(scales) != "learned"  # no scale of its own on the axis: no line to it
         ax.plot(shifted[fixed], part.ours[fixed], linestyle=line, linewidth=1.1, color=style[-1], zorder=2)
     ax.set(xticks=range(len(scales)), xticklabels=scales, xlim=(-0.4, len(scales) - 0.6))
@@ -137,17 +121,21 @@ def plot_verdicts(verdicts: dict[str, pd.DataFrame]) -> Figure:
     size = (1.4 + 1.95 * len(panels_of), 1.4 + 0.29 * len(rows))
     figure, panels = plt.subplots(1, len(panels_of), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax, ((family, against), part) in zip(panels[0], panels_of.items(), strict=True):
-        signs = part.reset_index(drop=True).stack().rename_axis(["place", "scale"]).reset_index(name="verdict")
-        signs["x"] = signs.scale.map(list(part.columns).index)
-        for verdict, (marker, face, edge) in VERDICT_STYLES.items():
-            own = signs[signs.verdict == verdict]
-            style = {"markersize": 8, "markerfacecolor": face, "markeredgecolor": edge, "markeredgewidth": 1.6}
-            ax.plot(own.x, own.place, marker, **style, label=verdict)
+        _draw_verdicts(ax, part)
         ax.set_title(f"{family},\nagainst {against}", fontsize=10)
-        ax.set(xticks=range(len(part.columns)), xticklabels=part.columns, xlim=(-0.6, len(part.columns) - 0.4))
-        ax.tick_params(labelsize=9)
-        ax.set_xlabel("base's logit scale", fontsize=9)
     labels = [f"{claim} {reading}" for claim, reading in rows]
     panels[0, 0].set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.4, -0.6))
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+    legend_below(figure, panels[0, 0], 5)
     return figure
+
+
+def _draw_verdicts(ax: Axes, verdicts: pd.DataFrame) -> None:
+    signs = verdicts.reset_index(drop=True).stack().rename_axis(["place", "scale"]).reset_index(name="verdict")
+    signs["x"] = signs.scale.map(list(verdicts.columns).index)
+    for verdict, style in VERDICT_STYLES.items():
+        own = signs[signs.verdict == verdict]
+        ax.plot(own.x, own.place, **mark_style(*style, size=8), markeredgewidth=1.6, label=verdict)
+    scales = verdicts.columns
+    ax.set(xticks=range(len(scales)), xticklabels=scales, xlim=(-0.6, len(scales) - 0.4))
+    ax.tick_params(labelsize=9)
+    ax.set_xlabel("base's logit scale", fontsize=9)

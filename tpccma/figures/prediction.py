@@ -2,16 +2,17 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from tpccma.evidence.paper import R_SQUARED
 from tpccma.evidence.prediction import DISTRIBUTION, MEASURES, QUALITIES, RENORMALISED, within
 from tpccma.evidence.verdicts import MIN_SETTINGS
+from tpccma.figures.style import PALETTE, mark_style
 from tpccma.methods import METHODS
 
-PALETTE = sns.color_palette("colorblind")
 DPI = 80  # of large figures, three of which stand in one notebook
 # Kind of measure: marker, face, edge.
 KINDS = {
@@ -28,7 +29,10 @@ FAMILIES = {
     "post-processing": ("^", "white", PALETTE[1]),
     "other fine-tuning": ("s", "white", PALETTE[2]),
 }
-PAPER = {"paper: raw gap": (0.691, ":"), "paper: distribution gap": (0.986, "--")}  # R² [paper]
+PAPER = {
+    "paper: raw gap": (R_SQUARED["raw_gap"], ":"),
+    "paper: distribution gap": (R_SQUARED["distribution_gap"], "--"),
+}
 GAPS = {"raw_gap": "raw gap", "centroid_gap": "centroid gap", "distribution_gap": "distribution gap, paired"}
 DRAWN = {"clustering_ari": "joint clustering ARI", "cider": "CIDEr raw-fed"}
 
@@ -51,7 +55,7 @@ def plot_league(leagues: dict[tuple[str, str], pd.DataFrame]) -> Figure:
     """Draw the R² of every measure, for several profiles and tasks side by side.
 
     Args:
-        leagues: (profile, quality column) to its `tpccma.evidence.prediction.league_table`.
+        leagues: (profile, quality column) to its `tpccma.evidence.league.league_table`.
 
     Returns:
         One panel a profile and task; measures from the best to the worst on average. A marker is R² over all models, a
@@ -60,9 +64,8 @@ def plot_league(leagues: dict[tuple[str, str], pd.DataFrame]) -> Figure:
     scores = pd.DataFrame({key: league.r_squared for key, league in leagues.items()})
     order = scores.mean(axis=1).sort_values(ascending=False, na_position="last").index
     size = (2.4 + 1.7 * len(leagues), 1.6 + 0.27 * len(order))
-    figure, panels = plt.subplots(
-        1, len(leagues), figsize=size, dpi=DPI, sharey=True, squeeze=False, layout="constrained"
-    )
+    grid = {"sharey": True, "squeeze": False, "layout": "constrained"}
+    figure, panels = plt.subplots(1, len(leagues), figsize=size, dpi=DPI, **grid)
     for ax, ((profile, quality), league) in zip(panels[0], leagues.items(), strict=True):
         _draw_league(ax, league.reindex(order))
         ax.set_title(f"{profile}\n{QUALITIES[quality]}".replace("joint clustering ", ""), fontsize=10)
@@ -70,16 +73,15 @@ def plot_league(leagues: dict[tuple[str, str], pd.DataFrame]) -> Figure:
         ax.tick_params(labelsize=9)
     panels[0, 0].set(yticks=range(len(order)), yticklabels=[MEASURES[measure] for measure in order])
     panels[0, 0].set_ylim(len(order) - 0.4, -0.6)
-    handles = [plt.Line2D([], [], **_style(*style), label=kind) for kind, style in KINDS.items()]
-    handles.append(plt.Line2D([], [], color="0.82", linewidth=6, label="one method left out"))
-    handles += [plt.Line2D([], [], color="black", linestyle=style, label=name) for name, (_, style) in PAPER.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles=_league_handles(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
-def _style(marker: str, face, edge, size: float = 6) -> dict:
-    style = {"marker": marker, "markerfacecolor": face, "markeredgecolor": edge, "markersize": size}
-    return style | {"linestyle": "none", "color": edge}
+def _league_handles() -> list[Line2D]:
+    kinds = [Line2D([], [], **mark_style(*style), label=kind) for kind, style in KINDS.items()]
+    left_out = Line2D([], [], color="0.82", linewidth=6, label="one method left out")
+    paper = [Line2D([], [], color="black", linestyle=style, label=name) for name, (_, style) in PAPER.items()]
+    return [*kinds, left_out, *paper]
 
 
 def _draw_league(ax: Axes, league: pd.DataFrame) -> None:
@@ -92,7 +94,7 @@ def _draw_league(ax: Axes, league: pd.DataFrame) -> None:
     ax.hlines(places, league.lowest, league.highest, color="0.82", linewidth=6, zorder=1)
     ax.hlines(places, league.low, league.high, color="0.35", linewidth=1.1, zorder=2)
     for place, row in zip(places, league.itertuples(), strict=True):
-        ax.plot(row.r_squared, place, **_style(*KINDS[kind_of(row.Index)]), zorder=3)
+        ax.plot(row.r_squared, place, **mark_style(*KINDS[kind_of(row.Index)]), zorder=3)
 
 
 def plot_prediction(runs: pd.DataFrame, league: dict[str, pd.DataFrame], profile: str) -> Figure:
@@ -100,7 +102,7 @@ def plot_prediction(runs: pd.DataFrame, league: dict[str, pd.DataFrame], profile
 
     Args:
         runs: of one profile, such as `tpccma.evidence.prediction.main_models` keeps.
-        league: quality column to its `tpccma.evidence.prediction.league_table`.
+        league: quality column to its `tpccma.evidence.league.league_table`.
         profile: its name.
 
     Returns:
@@ -119,12 +121,17 @@ def plot_prediction(runs: pd.DataFrame, league: dict[str, pd.DataFrame], profile
                 ax.set_xlabel(f"{name} (0 to 2)")
         row[0].set_ylabel(task)
     figure.suptitle(f"Quality over the three gaps: {profile}", fontsize=12, fontweight="bold")
+    handles = _family_handles(panels)
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
+def _family_handles(panels: np.ndarray) -> list[Line2D]:
+    """Take each family's mark from whatever panel has it."""
     handles = {}
     for ax in panels.flat:
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    ordered = [handles[family] for family in FAMILIES if family in handles]
-    figure.legend(handles=ordered, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
-    return figure
+    return [handles[family] for family in FAMILIES if family in handles]
 
 
 def _draw_runs(ax: Axes, runs: pd.DataFrame, gap: str, quality: str) -> None:
@@ -136,7 +143,7 @@ def _draw_runs(ax: Axes, runs: pd.DataFrame, gap: str, quality: str) -> None:
         if family in families.groups:
             part = families.get_group(family)
             size = 11 if family == "base" else 6
-            ax.plot(part[gap], part[quality], **_style(*style, size), alpha=0.75, zorder=3, label=family)
+            ax.plot(part[gap], part[quality], **mark_style(*style, size), alpha=0.75, zorder=3, label=family)
 
 
 def _title(runs: pd.DataFrame, league: pd.DataFrame, gap: str, quality: str) -> str:

@@ -1,0 +1,72 @@
+"""Methods side by side on hand-made results: which runs count, and what is paired."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.results_by_hand import HALF, one, rows, table_of
+from tpccma.evidence.compared import averages, compared_runs, effects, list_verdicts, missing_seeds, runs_by_profile
+from tpccma.evidence.table import BASE, CONTINUED
+from tpccma.evidence.verdicts import gain
+from tpccma.evidence.writing import spread, write_half
+from tpccma.runs.jobs import SEEDS, planned_jobs
+
+
+def test_compared_runs_are_ordered_and_leave_out_ablations_and_the_twin():
+    results = table_of(
+        rows("modgap"),
+        rows("tpc-cma", 0.5),
+        rows("tpc-cma-no-geometry", 0.5),
+        rows("i0t-post"),
+        rows("tpc-cma", 0.05, i2t_recall_at_1=0.6, t2i_recall_at_1=0.2),
+        rows("clip"),
+        rows("base"),
+        rows("clip", profile="fashion"),
+    )
+    runs = compared_runs(results, "demo")
+    assert list(runs.model.unique()) == ["base", "alpha 0.05", "alpha 0.5", "clip", "modgap"]
+    assert runs[runs.model == "alpha 0.05"].recall_at_1.tolist() == pytest.approx([0.4] * 3)
+    assert runs[runs.model == "base"].recall_at_1.isna().all()
+    assert list(runs_by_profile(results)) == ["demo", "fashion"]
+    assert list(runs_by_profile(results[results.profile == "demo"])) == ["demo"]
+
+
+def test_missing_seeds_are_named():
+    jobs = [job for job in planned_jobs("demo") if not job.method.startswith("tpc-cma-")]
+    results = table_of(*(rows(job.method, job.alpha, (job.seed,)) for job in jobs))
+    assert missing_seeds(results, "demo").endswith("settings, every seed recorded.")
+    cut = results[~((results.alpha == 0.3) & (results.seed > 1)) & (results.method != "fahim")]
+    assert missing_seeds(cut, "demo").endswith(
+        f"2 lack seeds: alpha 0.3 (2 of {len(SEEDS)}), fahim (0 of {len(SEEDS)})."
+    )
+
+
+def test_intervals_over_seeds():
+    runs = table_of(rows("clip", cider=[1.0, 2.0, 3.0]), rows("modgap", seeds=(0, 1), cider=[1.0, 3.0]))
+    clip, modgap = averages(runs, ["cider", "not recorded"]).itertuples(index=False)
+    assert clip == pytest.approx(("clip", "cider", 2, 2 - HALF, 2 + HALF, 3))
+    assert modgap.ours == 2 and np.isnan(modgap.low) and modgap.n == 2
+
+
+def test_changes_are_paired_by_seed_and_leave_out_the_reference():
+    runs = table_of(
+        rows("base", seeds=(0,), cider=1.0),  # the only base stands for every seed
+        rows("tpc-cma", 0.0, cider=[1.0, 2.0, 3.0]),
+        rows("tpc-cma", 0.5, seeds=(2, 1, 0), cider=[6.0, 4.0, 2.0]),  # in another order: twice its reference each
+    )
+    found = effects(runs, ["cider", "not recorded"], CONTINUED, gain)
+    assert list(found.model) == ["base", "alpha 0.5"]
+    assert found.iloc[1, 2:].tolist() == pytest.approx([100, 100, 100, 3])
+    found = effects(runs, ["cider"], BASE)
+    assert list(found.model) == ["alpha 0", "alpha 0.5"]
+    assert one(found, model="alpha 0.5").ours == pytest.approx(3.0)  # (5 + 3 + 1) / 3
+
+
+def test_what_a_reader_sees():
+    runs = table_of(rows("clip", cider=1.0), rows("base", cider=2.0, bleu4=0.5))
+    shown = spread(averages(runs, ["cider", "bleu4"]), write_half, digits=1)
+    assert shown.index.tolist() == ["clip", "base"]
+    assert shown.loc["clip"].tolist() == ["1.0 ± 0.0", "–"]
+    verdicts = pd.Series({"base": "found", "alpha 0.5": "found", "alpha 1": "found", "clip": "outside: wider 1/3"})
+    assert list_verdicts(verdicts) == "found: base, alpha 0.5, 1; outside: clip"
+    assert list_verdicts(verdicts[:0]) == "no runs"

@@ -1,0 +1,95 @@
+"""Methods side by side: which runs are compared, their averages over seeds, and effects paired by seed.
+
+Legend: `runs` is what `compared_runs` returns. Tables are tidy, see `tpccma.evidence.writing`, of one profile; a column
+that was not recorded is left out everywhere.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+
+from tpccma.evidence.table import BASE, pick, pick_references
+from tpccma.evidence.verdicts import difference, seed_interval
+from tpccma.evidence.writing import tidy
+from tpccma.methods import ABLATIONS, METHODS
+from tpccma.runs.jobs import SEEDS, planned_jobs
+
+PROFILES = ("demo", "fashion")
+DIAL, CONTINUED_MODEL = "tpc-cma", "alpha 0"
+GAP = "raw_gap"
+TASKS = ("zeroshot_top1", "recall_at_1", "clustering_ari", "cider")
+MEASURES = (GAP, *TASKS)
+LEFT_OUT = (*ABLATIONS, "i0t-post")  # the latter is mean-centering under another name
+ORDER = [name for name in ("base", *METHODS) if name not in LEFT_OUT]
+
+
+def compared_runs(results: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """Pick a profile's runs of the methods that are compared: all but ablations and i0t-post, which is mean-centering.
+
+    Args:
+        results: from `tpccma.evidence.table.load_results`.
+        profile: as in the results.
+
+    Returns:
+        Base, TPC-CMA by alpha, then the others; with ``recall_at_1``, the mean of both directions [ours].
+    """
+    runs = results[(results.profile == profile) & results.method.isin(ORDER)]
+    recalls = runs.reindex(columns=["i2t_recall_at_1", "t2i_recall_at_1"]).mean(axis=1, skipna=False)
+    runs = runs.assign(recall_at_1=recalls, rank=runs.method.map(ORDER.index))
+    return runs.sort_values(["rank", "alpha", "seed"]).drop(columns="rank").reset_index(drop=True)
+
+
+def runs_by_profile(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Pick the `compared_runs` of each of `PROFILES` that has any."""
+    return {name: runs for name in PROFILES if len(runs := compared_runs(results, name))}
+
+
+def missing_seeds(results: pd.DataFrame, profile: str) -> str:
+    """Say in a sentence which settings of `tpccma.runs.jobs.planned_jobs` lack seeds in the results."""
+    runs = compared_runs(results, profile)
+    planned = [(job.method, job.alpha) for job in planned_jobs(profile) if job.method not in LEFT_OUT]
+    counts = {setting: len(pick(runs, *setting)) for setting in dict.fromkeys(planned)}
+    lacking = [
+        f"{f'alpha {alpha:g}' if method == DIAL else method} ({count} of {len(SEEDS)})"
+        for (method, alpha), count in counts.items()
+        if count < len(SEEDS)
+    ]
+    if not lacking:
+        return f"{profile}: {len(counts)} settings, every seed recorded."
+    return f"{profile}: of {len(counts)} settings, {len(lacking)} lack seeds: {', '.join(lacking)}."
+
+
+def averages(runs: pd.DataFrame, measures: Iterable[str]) -> pd.DataFrame:
+    """Average measures over the seeds of each model, with Student's 95 % interval; tidy."""
+    measures = [name for name in measures if name in runs]
+    groups = runs.groupby("model", sort=False)
+    return tidy((model, name, seed_interval(part[name])) for model, part in groups for name in measures)
+
+
+def effects(runs: pd.DataFrame, measures: Iterable[str], against: str, effect: Callable = difference) -> pd.DataFrame:
+    """Take effects seed by seed against a reference, and average them.
+
+    Args:
+        runs: of all models, references among them.
+        measures: columns.
+        against: "base" or "continued CLIP", see `tpccma.evidence.table.pick_references`.
+        effect: from runs and their references, such as `tpccma.evidence.verdicts.gain` for per cent.
+
+    Returns:
+        A tidy table of every model but the reference itself.
+    """
+    measures, rows = [name for name in measures if name in runs], []
+    reference = "base" if against == BASE else CONTINUED_MODEL
+    for model, part in runs[runs.model != reference].groupby("model", sort=False):
+        own = part.set_index("seed")
+        others = pick_references(runs, against, own.index)
+        rows += [(model, name, seed_interval(effect(own[name], others[name]))) for name in measures]
+    return tidy(rows)
+
+
+def list_verdicts(verdicts: pd.Series) -> str:
+    """Write verdicts by model as "found: alpha 0.5, 1; not found: alpha 0.05"; what follows a colon is left out."""
+    verdicts = verdicts.astype(str).str.split(":").str[0]
+    text = "; ".join(f"{said}: {', '.join(part.index)}" for said, part in verdicts.groupby(verdicts))
+    return re.sub(r"(?<=\d), alpha ", ", ", text) or "no runs"
