@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from tests.paper_world import SMALL, write_world
-from tpccma import fine_tune, load_profile
-from tpccma.data import Corpus
+from tpccma import base_run, fine_tune, load_profile
+from tpccma.data import Corpus, load_corpus
 from tpccma.data.content import content_of_corpus, content_of_files
 from tpccma.data.fashion import COLUMNS
 from tpccma.evidence.table import load_results
@@ -147,7 +147,23 @@ def test_corpus_made_by_hand_is_named_by_what_it_holds(tiny_corpus: Corpus):
     assert len(found) == 2 and "" not in found
 
 
-def test_missing_place_is_named_before_any_work(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"data\.data_dir in the profile"):
-        fine_tune("fashion", runs_dir=tmp_path / "runs")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fashion", r"data\.data_dir in the profile, or --data-dir; the book"),
+        ("paper", r"data\.data_dir in the profile, or --data-dir; the book"),
+        ("photos", r"data\.images_dir and data\.captions in the profile; the book"),
+    ],
+)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda name, folder: load_corpus(load_profile(name)),
+        lambda name, folder: base_run(name, runs_dir=folder),
+        lambda name, folder: fine_tune(name, runs_dir=folder),
+    ],
+)
+def test_missing_place_is_named_before_any_work(tmp_path: Path, ask: Callable, name: str, said: str):
+    with pytest.raises(FileNotFoundError, match=f"say where the data lie: {said} says what to put there"):
+        ask(name, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

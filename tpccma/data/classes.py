@@ -23,7 +23,7 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from tpccma.data import Labelled
+from tpccma.data.corpus import Labelled
 from tpccma.data.pictures import DamagedPicture, ImageFiles, Pictures, reason_of
 
 # name in clip-benchmark: what torchvision unpacks it to

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from tpccma.data import Corpus, Pairs
 from tpccma.data.captions import read_captions
+from tpccma.data.corpus import Corpus, Pairs
 from tpccma.data.fashion import read_styles
 from tpccma.data.shards import find_shards
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tpccma.profiles import FashionData, PaperData, PhotoData
 
 SPLITS = ("train", "val", "test")
+PLACES = {"fashion": ("data_dir",), "paper": ("data_dir",), "photos": ("images_dir", "captions")}  # to be filled in
 
 
 def content_of_files(data) -> str:
@@ -54,12 +55,11 @@ def check_places(data) -> None:
     Raises:
         FileNotFoundError: naming the settings, if one of them has no value.
     """
-    places = [name for name in ("data_dir", "images_dir", "captions") if name in type(data).model_fields]
+    places = PLACES.get(data.kind, ())
     if any(getattr(data, name) is None for name in places):
-        said = " and ".join(f"data.{name}" for name in places if data.kind == "photos" or name == "data_dir")
-        raise FileNotFoundError(
-            f"say where the data lie: {said} in the profile, or --data-dir; the book says what to put there"
-        )
+        said = " and ".join(f"data.{name}" for name in places) + " in the profile"
+        option = ", or --data-dir" if "data_dir" in places else ""
+        raise FileNotFoundError(f"say where the data lie: {said}{option}; the book says what to put there")
 
 
 def _digest(parts: Iterable) -> str:

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tpccma.data import Corpus, Pairs
 from tpccma.data.captions import has_word
+from tpccma.data.corpus import Corpus, Pairs
 from tpccma.data.duplicates import group_items, hash_images, split_groups
 from tpccma.data.features import image_features
 

@@ -5,8 +5,8 @@ All lie in one folder, each in the layout in which it is handed out, see the cha
 
 from typing import TYPE_CHECKING
 
-from tpccma.data import Corpus
 from tpccma.data.classes import choose_classes, imagenet_folders, small_set
+from tpccma.data.corpus import Corpus
 from tpccma.data.photos import karpathy_splits
 from tpccma.data.shards import PairSource, find_shards
 from tpccma.models.transforms import image_transform
@@ -32,11 +32,6 @@ def load_paper(data: "PaperData", architecture: "OpenClipModel") -> Corpus:
         FileNotFoundError: if data are missing; the message says which, and where they are to be had.
         ValueError: if data are damaged or do not have the classes that the profile says.
     """
-    if data.data_dir is None:
-        raise FileNotFoundError(
-            "say where the data lie: data.data_dir in the profile, or --data-dir; the chapter 'Running it at full "
-            "size' says what to put there"
-        )
     root, transform = data.data_dir, image_transform(architecture)
     shards = find_shards(str(root / data.shards), data.skip_missing)
     pairs = data.pairs or shards.pairs

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tpccma.data import Corpus, Pairs
 from tpccma.data.captions import Captioned, read_captions
+from tpccma.data.corpus import Corpus, Pairs
 from tpccma.data.duplicates import group_items, hash_images, split_groups
 from tpccma.data.pictures import ImageFiles
 from tpccma.models.transforms import image_transform
@@ -44,12 +44,10 @@ def load_photos(data: "PhotoData", architecture: "OpenClipModel", progress: bool
         A `Corpus` without classes: zero-shot classification and joint clustering are not asked of it.
 
     Raises:
-        FileNotFoundError: if the profile does not say where they are, or they are not there.
+        FileNotFoundError: if they are not there.
         ValueError: if the captions cannot be read, see `tpccma.data.captions.read_captions`, or do not fill the splits;
             if a picture is damaged and not to be skipped, which with splits in the file is found when it is read.
     """
-    if data.captions is None or data.images_dir is None:
-        raise FileNotFoundError("say where the photographs are: data.images_dir and data.captions in the profile")
     transform = image_transform(architecture)
     parts, report = _keep(data, progress) if data.has_splits else _deal(data, progress)
     return Corpus(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tpccma.data import Corpus, Pairs
+from tpccma.data.corpus import Corpus, Pairs
 from tpccma.data.shapes import SHAPES
 
 CLASSES = tuple(SHAPES)
