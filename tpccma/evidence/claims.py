@@ -42,7 +42,7 @@ class Reading:
     """One way to read a claim.
 
     Args:
-        claim: key of `tpccma.evidence.paper.CLAIMS`.
+        claim: key of the claims in `tpccma.evidence.paper`.
         name: of the reading.
         alpha: of the runs it is about.
         column: of the results.
