@@ -215,15 +215,18 @@ def damaged(path: Path, kind: str):
     elif kind == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("readme.txt", "nothing")
-    else:
-        torch.save(WEIGHTS, path)
+    else:  # a large one ends where torch looks for the archive's contents with an OSError
+        torch.save(WEIGHTS if kind != "half of a large one" else {"a": torch.ones(500, 30)}, path)
         whole = path.read_bytes()
-        path.write_bytes(whole[: len(whole) // 2] if kind == "half" else whole.replace(b"data.pkl", b"date.pkl"))
+        path.write_bytes(
+            whole[: len(whole) // 2] if kind.startswith("half") else whole.replace(b"data.pkl", b"date.pkl")
+        )
 
 
 DAMAGED = [
     *("empty", "text", "random", "tar", "zip", "half", "without data.pkl", "pickle of protocol 4"),
     *("pickle that asks for a key it has not", "pickle that ends early", "pickle with nothing before it"),
+    "half of a large one",
 ]
 
 

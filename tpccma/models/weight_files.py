@@ -65,7 +65,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if is_openai_archive(path):
         weights = torch.jit.load(path, map_location="cpu").state_dict()
         return {name: value for name, value in weights.items() if name not in OPENAI_SETTINGS}
-    return _named_tensors(path, _unpickle(path))
+    return _named_tensors(path, unpickle(path))
 
 
 def is_openai_archive(path: str | Path) -> bool:
@@ -121,13 +121,17 @@ def _is_torchscript(path: str | Path) -> bool:
         return False
 
 
-def _unpickle(path: str | Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # of a damaged file, whatever its bytes lead to
-        raise ValueError(f"{path} {_complaint(error)}") from None
+def unpickle(path: str | Path) -> object:
+    """Read what ``torch.save`` wrote, tensors and plain values in lists and dictionaries; no code in it is run.
+
+    Raises:
+        ValueError: if it carries code or is damaged; the message names it and what to do.
+    """
+    with open(path, "rb") as file:
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # of a damaged file, whatever its bytes lead to
+            raise ValueError(f"{path} {_complaint(error)}") from None
 
 
 def _complaint(error: Exception) -> str:
