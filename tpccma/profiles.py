@@ -4,9 +4,10 @@
 2
 """
 
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,10 +20,39 @@ Positive = Annotated[float, Field(gt=0)]
 Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+ANY = object()
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """Marks a setting that a run's fingerprint leaves out.
+
+    Args:
+        at: the one value at which it is left out, so that runs keep the name which they had before there was this
+            setting, or before it had another value; `ANY` leaves it out always.
+    """
+
+    at: Any = ANY
+
+
+Elsewhere = Unnamed()  # a place, or how data are read: `tpccma.data.content` names what lies there
+Place = Annotated[Path, Elsewhere]
+PlaceToName = Annotated[Path | None, Elsewhere]  # the mark stands outside: of a part of a union it would be lost
+Switch = Annotated[bool, Unnamed(at=False)]
+Workers = Annotated[int, Field(ge=0), Elsewhere]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what names a run: all settings that have a value, but those that are `Unnamed`."""
+        settings = self.model_dump(mode="json", exclude_none=True)
+        return {name: value for name, value in settings.items() if not self._is_unnamed(name, value)}
+
+    def _is_unnamed(self, name: str, value: Any) -> bool:
+        marks = (mark for mark in type(self).model_fields[name].metadata if isinstance(mark, Unnamed))
+        return any(mark.at is ANY or mark.at == value for mark in marks)
 
 
 class DemoData(_Part):
@@ -40,53 +70,53 @@ class FashionData(_Part):
     """Kaggle's Fashion Product Images: where they lie and how they are split."""
 
     kind: Literal["fashion"]
-    data_dir: Path | None = None
-    cache_dir: Path = Path("runs/cache")
+    data_dir: PlaceToName = None
+    cache_dir: Place = Path("runs/cache")
     min_class_items: Count = 100
     test_items: Count = 1_500
     val_items: Count = 700
     seed: int = 0
-    mask_titles: bool = False  # take the words of class names out of the titles
+    mask_titles: Switch = False  # take the words of class names out of the titles
 
 
 class PhotoData(_Part):
     """Photographs with captions: where they lie and, where the captions' file has no splits, how they are split."""
 
     kind: Literal["photos"]
-    images_dir: Path | None = None
-    captions: Path | None = None  # dataset_coco.json, captions_*.json or captions.txt
-    has_splits: bool = False  # as Karpathy's json has
+    images_dir: PlaceToName = None
+    captions: PlaceToName = None  # dataset_coco.json, captions_*.json or captions.txt
+    has_splits: Switch = False  # as Karpathy's json has
     captions_per_image: Count = 5
-    skip_missing: bool = False  # leave out pictures that are missing, damaged or lack captions, instead of refusing
+    skip_missing: Switch = False  # leave out pictures that are missing, damaged or lack captions, instead of refusing
     test_items: Count = 1_000
     val_items: Count = 1_000
     seed: int = 0
-    cache_dir: Path = Path("runs/cache")
-    workers: Annotated[int, Field(ge=0)] = 0  # processes that read pictures ahead
+    cache_dir: Place = Path("runs/cache")
+    workers: Workers = 0  # processes that read pictures ahead
 
 
 class PaperData(_Part):
     """The paper's own data. Places are relative to `data_dir`."""
 
     kind: Literal["paper"]
-    data_dir: Path | None = None
+    data_dir: PlaceToName = None
     shards: str = "cc3m/{00000..00331}.tar"
     pairs: Count | None = None  # in an epoch; None takes the sum of img2dataset's _stats.json
     buffer: Count = 5_000  # pairs among which the next one is drawn, for each worker
-    skip_bad: bool = True  # skip and count damaged pairs of the shards instead of refusing
-    captions: Path = Path("coco/dataset_coco.json")
-    images_dir: Path = Path("coco")
+    skip_bad: Switch = True  # skip and count damaged pairs of the shards instead of refusing
+    captions: Place = Path("coco/dataset_coco.json")
+    images_dir: Place = Path("coco")
     captions_per_image: Count = 5
-    imagenet_dir: Path = Path("imagenet/val")
+    imagenet_dir: Place = Path("imagenet/val")
     imagenet_classes: Annotated[int, Field(ge=2, le=1000)] = 1000
     imagenet_prompts: Literal[80, 7] = 80  # OpenAI's full list, or its seven best; accuracies by the two never compare
     clustering_classes: Annotated[int, Field(ge=2)] = 200
     clustering_seed: int = 0
-    zeroshot_dir: Path = Path("zeroshot")
+    zeroshot_dir: Place = Path("zeroshot")
     zeroshot_sets: tuple[str, ...] = ("cifar10", "cifar100", "food101", "caltech101", "flowers")
-    download: bool = False  # let torchvision fetch small sets that are missing
-    skip_missing: bool = False  # go on without missing shards, and without COCO pictures that are missing
-    workers: Annotated[int, Field(ge=0)] = 0  # processes that read ahead, for each training process
+    download: Annotated[bool, Elsewhere] = False  # let torchvision fetch small sets that are missing
+    skip_missing: Switch = False  # go on without missing shards, and without COCO pictures that are missing
+    workers: Workers = 0  # processes that read ahead, for each training process
 
 
 class Preprocessing(_Part):
@@ -103,7 +133,7 @@ class OpenClipModel(_Part):
 
     kind: Literal["open_clip"]
     name: str
-    pretrained: str | None
+    pretrained: Annotated[str | None, Elsewhere]  # counts by its bytes, or by the recipe of the base
     quick_gelu: bool | None = None  # of weights in a file that does not say whether they were trained with QuickGELU
     preprocess: Preprocessing | None = None  # of weights in a file of which it is not known, or known to be another
 
@@ -157,7 +187,7 @@ class Curriculum(_Part):
     deadline: Share = 0.8
     rho: Positive = 2.0
     slow_rate: Share = 0.5
-    shape: Literal["cosine", "linear"] = "cosine"
+    shape: Annotated[Literal["cosine", "linear"], Unnamed(at="cosine")] = "cosine"
 
     @model_validator(mode="after")
     def _consistent(self) -> "Curriculum":
