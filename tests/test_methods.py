@@ -9,14 +9,16 @@ import torch.nn.functional as F
 from tpccma import base_run, fine_tune, load_profile
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.data import Corpus, Pairs
-from tpccma.methods import ABLATIONS, METHODS, check_method, find_method
+from tpccma.methods import ABLATIONS, METHODS, check_method, find_method, run_name
 from tpccma.methods.post_processing import PostProcessed, Recentre
 from tpccma.models import Encoder
 from tpccma.profiles import Profile
 from tpccma.runs.records import KEYS, load_records
 from tpccma.training.encoders import build_encoder
+from tpccma.training.identity import fingerprint
 from tpccma.training.loop import Trainer
-from tpccma.training.run import Run, fingerprint, run_name
+from tpccma.training.objective import Objective
+from tpccma.training.run import Run
 
 RECORDS = Path(__file__).parents[1] / "results"
 TERMS = ("reweighted", "geometry", "centroid", "paired")
@@ -180,7 +182,7 @@ def test_fingerprint_is_computed_as_it_was_for_the_first_records(name: str, mark
 
 
 def test_fingerprints_are_those_of_the_published_records():
-    # where this fails, what decides these runs has changed since: `python -m tpccma.sweep` makes their records again
+    # where this fails, what decides these runs has changed since: `tpccma sweep` makes their records again
     records = load_records(RECORDS)
     assert {("demo", "tpc-cma", 0.5, 0), ("demo", "base", 0.0, 0)} <= {tuple(r[key] for key in KEYS) for r in records}
     profiles = {name: load_profile(name) for name in {r["profile"] for r in records}}
@@ -259,14 +261,14 @@ def test_m2_mix_is_told_the_epoch(tiny_profile: Profile, tiny_corpus: Corpus, tm
 
 def test_teacher_is_the_base_and_stays_so(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, monkeypatch):
     seen: list[tuple] = []
-    inputs = Trainer._inputs
+    inputs = Objective.inputs
 
-    def listening(trainer: Trainer, images, tokens, raw) -> dict:
-        found = inputs(trainer, images, tokens, raw)
+    def listening(objective: Objective, images, tokens, raw, epoch) -> dict:
+        found = inputs(objective, images, tokens, raw, epoch)
         seen.append((images, tokens, found["teacher"]))
         return found
 
-    monkeypatch.setattr(Trainer, "_inputs", listening)
+    monkeypatch.setattr(Objective, "inputs", listening)
     fine_tune(tiny_profile, "clip-refine", 0, 0, tmp_path, tiny_corpus)
     base = base_run(tiny_profile).encoder.model.eval()
     images, tokens, (x, y, scale) = seen[-1]
@@ -285,7 +287,7 @@ def test_captions_are_compared_by_the_base_or_by_the_features_given(
     tokens = encoder.tokenizer(TEXTS)
     with torch.no_grad():
         expected = build_encoder(tiny_profile).model.eval().encode_text(tokens, normalize=True)
-        torch.testing.assert_close(trainer._sentences(tokens), expected)
+        torch.testing.assert_close(trainer.objective.sentences(tokens), expected)
 
     # heads: their text features are sentence embeddings already
     profile = load_profile("fashion", model__image_width=4, model__text_width=3, model__embed_dim=2)
@@ -295,8 +297,9 @@ def test_captions_are_compared_by_the_base_or_by_the_features_given(
     settings = profile.fine_tune.model_copy(update={"batch_size": 2})
     corpus = Corpus(pairs, pairs, pairs, ("thing",), ("a {}.",))
     trainer = Trainer(heads, profile, settings, 0.0, 0, tmp_path, corpus, method)
-    assert trainer.teacher is None
-    assert trainer._sentences(features).tolist() == [pytest.approx([0.6, 0.8, 0.0]), pytest.approx([0.0, 0.0, 1.0])]
+    assert trainer.objective.teacher is None
+    sentences = trainer.objective.sentences(features).tolist()
+    assert sentences == [pytest.approx([0.6, 0.8, 0.0]), pytest.approx([0.0, 0.0, 1.0])]
 
 
 # ---- post-processing and i0t-async: the base stays as it is

@@ -13,16 +13,19 @@ import tpccma.runs.records
 import tpccma.training.encoders
 from tpccma import base_run, fine_tune, load_profile
 from tpccma.data import Corpus, Pairs
-from tpccma.methods import METHODS
+from tpccma.methods import LOSS_TERMS, METHODS, run_name
 from tpccma.metrics import modality_gap
 from tpccma.models.towers import Towers
 from tpccma.profiles import Profile
 from tpccma.training.batches import CaptionedPairs, EpochSampler
+from tpccma.training.checkpoint import log_columns
 from tpccma.training.encoders import build_encoder, load_encoder
-from tpccma.training.loop import LOG_COLUMNS, Trainer
+from tpccma.training.identity import fingerprint
+from tpccma.training.loop import Trainer
 from tpccma.training.optimizer import parameter_groups, warmup_cosine
-from tpccma.training.run import Run, check_seed, fingerprint, main, run_name, train_base
+from tpccma.training.run import Run, check_seed, main, train_base
 
+LOG_COLUMNS = log_columns(LOSS_TERMS)
 MEASURED = [column for column in LOG_COLUMNS if column not in ("seconds", "samples_per_second")]
 
 
@@ -123,7 +126,12 @@ def test_training_lowers_the_loss(tiny_profile: Profile, tiny_corpus: Corpus, tm
 def test_run_holds_what_was_trained(aligned: Run, tiny_profile: Profile, runs_dir: Path):
     assert (aligned.method, aligned.alpha, aligned.seed, aligned.name) == ("tpc-cma", 0.5, 0, "tpc-cma-a0.5-s0")
     assert aligned.folder == runs_dir / "demo" / f"tpc-cma-a0.5-s0-{aligned.fingerprint}"
-    assert sorted(path.name for path in aligned.folder.iterdir()) == ["model.safetensors", "steps.csv"]
+    assert sorted(path.name for path in aligned.folder.iterdir()) == [
+        ".lock",
+        "code.json",
+        "model.safetensors",
+        "steps.csv",
+    ]
     assert weights_differ(aligned, base_run(tiny_profile))
 
 
@@ -219,11 +227,11 @@ def test_resumed_training_draws_as_if_uninterrupted(
 def test_checkpoint_carries_the_curriculum(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
     trainer = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
     trainer.curriculum.lag, trainer.curriculum.cap, trainer.step = 1.5, 0.25, 5
-    trainer._save()
+    trainer.save()
     fresh = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
-    fresh._resume()
+    fresh.resume()
     assert (fresh.curriculum.state_dict(), fresh.step) == ({"lag": 1.5, "cap": 0.25}, 5)
-    trainer._save()  # replaces the checkpoint that is there
+    trainer.save()  # replaces the checkpoint that is there
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
@@ -366,7 +374,7 @@ def test_without_weights_one_base_is_trained_for_all_seeds(
 def test_base_learns_from_base_pairs(from_scratch: Profile, tmp_path: Path, monkeypatch):
     seen: list[int] = []
     run = Trainer.run
-    monkeypatch.setattr(Trainer, "run", lambda trainer: seen.append(len(trainer.sampler)) or run(trainer))
+    monkeypatch.setattr(Trainer, "run", lambda trainer: seen.append(len(trainer.batches.sampler)) or run(trainer))
     fine_tune(load_profile(from_scratch, data__base_pairs=128, data__train_pairs=192), "clip", 0, 0, tmp_path)
     assert seen == [128, 192]
 

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import torch
 from braceexpand import braceexpand
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 from webdataset.tariterators import group_by_keys
 
 from tpccma.data.pictures import MAX_PIXELS, DamagedPicture, open_picture, reason_of
@@ -127,12 +127,25 @@ class PairSource:
         return PairStream(self.shards.paths, self.transform, tokenizer, seed, rank, world_size, **settings)
 
 
+class Unopened(NamedTuple):
+    """A pair as it lies in a shard; its place is the number of the shard and its own number there."""
+
+    place: tuple[int, int]
+    name: str
+    image: bytes
+    text: str
+
+
 class PairStream(IterableDataset):
     """An endless, shuffled stream of pairs; damaged ones are skipped and counted.
 
     Shards are dealt to processes, then to their workers; every pass over them has an order of its own, decided by seed
     and pass. The same settings give the same stream. Pictures are not turned by their EXIF orientation, which open_clip
     does not follow either.
+
+    The order hangs on which pictures are damaged, which only opening them says. `damaged` holds the places of those
+    that were found in the batches taken; a stream that is to go on after some batches and is given them opens no
+    picture of these batches.
 
     Args:
         paths: shards, at least one for each worker of each process.
@@ -159,17 +172,37 @@ class PairStream(IterableDataset):
         self.paths, self.transform, self.tokenizer = list(paths), transform, tokenizer
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.buffer, self.skip_bad = buffer, skip_bad
+        self.numbers = {path: number for number, path in enumerate(self.paths)}
         self.counts = torch.zeros(1, len(COUNTED), dtype=torch.int64)
+        self.damaged: set[tuple[int, int]] = set()
+        self.batch_size, self.skip = 1, 0
 
-    def batches(self, batch_size: int, workers: int = 0) -> DataLoader:
+    def batches(self, batch_size: int, workers: int = 0, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Stream batches of this process: (B, 3, H, W) pixels and (B, L) tokens.
 
         Args:
             batch_size: B.
             workers: processes that read and decode; 0 reads in this one.
+            skip: batches that were taken before and are left out; `damaged` must hold what was found in them.
 
         Returns:
-            An endless loader.
+            An endless iterator.
+
+        Raises:
+            ValueError: if there are fewer shards than readers.
+        """
+        self.check_readers(workers)
+        self.counts = torch.zeros(max(1, workers), len(COUNTED), dtype=torch.int64).share_memory_()
+        self.batch_size, self.skip = batch_size, skip
+        return self._taken(DataLoader(self, batch_size, num_workers=workers, collate_fn=_collate))
+
+    def _taken(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, tokens, damaged in loader:
+            self.damaged.update(damaged)
+            yield images, tokens
+
+    def check_readers(self, workers: int) -> None:
+        """See to it that there is a shard for every reader.
 
         Raises:
             ValueError: if there are fewer shards than readers.
@@ -180,8 +213,6 @@ class PairStream(IterableDataset):
                 f"{len(self.paths)} shards are too few for {self.world_size} processes of {max(1, workers)} workers; "
                 "use fewer workers, or write smaller shards"
             )
-        self.counts = torch.zeros(max(1, workers), len(COUNTED), dtype=torch.int64).share_memory_()
-        return DataLoader(self, batch_size, num_workers=workers)
 
     def tally(self) -> dict[str, int]:
         """Count what this process has read so far, a little ahead of the batches taken.
@@ -192,10 +223,21 @@ class PairStream(IterableDataset):
         """
         return dict(zip(COUNTED, self.counts.sum(0).tolist(), strict=True))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
+        """Give pixels, tokens and the places of the damaged pictures that were found since the pair before."""
         info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        self.own = self.counts[worker]
+        workers = info.num_workers if info else 1
+        worker = (info.id + self.skip) % workers if info else 0  # the loader takes its first batch from the first one
+        left_out = len(range(worker, self.skip, workers)) * self.batch_size
+        self.own, self.found, self.opening = self.counts[worker], [], left_out == 0
+        for number, pair in enumerate(self._passes(worker, workers)):
+            self.opening = number + 1 >= left_out
+            if number >= left_out and (opened := self._open(pair) if isinstance(pair, Unopened) else pair):
+                yield *opened, self.found
+                self.found = []
+
+    def _passes(self, worker: int, workers: int) -> Iterator[tuple[Tensor, Tensor] | Unopened]:
+        """Go over a worker's shards again and again."""
         for number in count():
             before = self.own.clone()
             order = Random(f"{self.seed} {number}")
@@ -205,9 +247,9 @@ class PairStream(IterableDataset):
                 found = dict(zip(COUNTED, (self.own - before).tolist(), strict=True))
                 raise ValueError(f"no usable pair in {len(paths)} shards, the first {paths[0]}: {found}")
 
-    def _draw(self, pairs: Iterator[tuple[Tensor, Tensor]], order: Random) -> Iterator[tuple[Tensor, Tensor]]:
+    def _draw(self, pairs: Iterator, order: Random) -> Iterator[tuple[Tensor, Tensor] | Unopened]:
         """Give pairs in random order: each is drawn from a buffer that the next one then fills up."""
-        waiting: list[tuple[Tensor, Tensor]] = []
+        waiting: list[tuple[Tensor, Tensor] | Unopened] = []
         for pair in pairs:
             waiting.append(pair)
             if len(waiting) >= self.buffer:
@@ -215,11 +257,13 @@ class PairStream(IterableDataset):
         order.shuffle(waiting)
         yield from waiting
 
-    def _read(self, paths: list[Path]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Read the pairs of shards one after another."""
+    def _read(self, paths: list[Path]) -> Iterator[tuple[Tensor, Tensor] | Unopened]:
+        """Read the pairs of shards one after another, unopened while batches are left out."""
         for path in paths:
-            for sample in self._samples(path):
-                pair = self._decode(sample, path)
+            for number, sample in enumerate(self._samples(path)):
+                pair = self._find(sample, (self.numbers[path], number), path)
+                if pair is not None and self.opening:
+                    pair = self._open(pair)
                 if pair is not None:
                     self._count("used")
                     yield pair
@@ -238,22 +282,31 @@ class PairStream(IterableDataset):
         if stats.is_file() and seen < _successes(stats):
             self._broken(path, f"it ends after {seen} pairs, {stats.name} says {_successes(stats)}")
 
-    def _decode(self, sample: dict, path: Path) -> tuple[Tensor, Tensor] | None:
+    def _find(self, sample: dict, place: tuple[int, int], path: Path) -> Unopened | None:
+        """Find picture and text of a sample; None if one is missing, or the picture is known to be damaged."""
+        name = f"{sample['__key__']} of {path}"
         text = sample.get("txt", b"").decode(errors="replace").strip()
-        image = next((sample[name] for name in IMAGE_NAMES if name in sample), None)
+        image = next((sample[kind] for kind in IMAGE_NAMES if kind in sample), None)
         if not text:
-            return self._bad("without_text", sample, path)
+            return self._bad("without_text", name)
         if image is None:
-            return self._bad("without_image", sample, path)
-        try:
-            picture = open_picture(image)
-        except DamagedPicture as error:
-            return self._bad("unreadable_image", sample, path, f" ({reason_of(error.__cause__)})")
-        return self.transform(picture), self.tokenizer([text])[0]
+            return self._bad("without_image", name)
+        if not self.opening and place in self.damaged:
+            return self._bad("unreadable_image", name)
+        return Unopened(place, name, image, text)
 
-    def _bad(self, kind: str, sample: dict, path: Path, because: str = "") -> None:
+    def _open(self, pair: Unopened) -> tuple[Tensor, Tensor] | None:
+        """Decode a pair; None if its picture is damaged."""
+        try:
+            picture = open_picture(pair.image)
+        except DamagedPicture as error:
+            self.found.append(pair.place)
+            return self._bad("unreadable_image", pair.name, f" ({reason_of(error.__cause__)})")
+        return self.transform(picture), self.tokenizer([pair.text])[0]
+
+    def _bad(self, kind: str, name: str, because: str = "") -> None:
         if not self.skip_bad:
-            problem = f"pair {sample['__key__']} of {path}: {kind.replace('_', ' ')}{because}"
+            problem = f"pair {name}: {kind.replace('_', ' ')}{because}"
             raise ValueError(f"{problem}; repair the shard or let it be skipped (skip_bad)")
         self._count(kind)
 
@@ -265,3 +318,8 @@ class PairStream(IterableDataset):
 
     def _count(self, kind: str) -> None:
         self.own[COUNTED.index(kind)] += 1
+
+
+def _collate(samples: list[tuple]) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+    images, tokens = default_collate([sample[:2] for sample in samples])
+    return images, tokens, [place for *_, damaged in samples for place in damaged]

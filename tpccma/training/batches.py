@@ -1,14 +1,137 @@
-"""Batches from pairs that are all at hand: every picture once an epoch, each time with one of its captions.
+"""Batches for a training: of pairs that are all at hand, epoch by epoch, or of an endless stream.
 
-Legend: B batch size, N training pairs, K captions a picture.
+Legend: B batch size of a process, N training pairs, K captions a picture.
 """
 
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from collections.abc import Callable, Iterator
+from itertools import islice
 
-from tpccma.data import Pairs
+import torch
+from accelerate import Accelerator, skip_first_batches
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tpccma.data import Corpus, Pairs
 from tpccma.models import prepare
+
+Batch = tuple[Tensor, Tensor]  # (B, 3, H, W) float32 pixels or (B, F) features, and (B, L) tokens or (B, F) features
+
+
+def open_batches(
+    corpus: Corpus, tokenizer: Callable, batch_size: int, seed: int, accelerator: Accelerator
+) -> "PairBatches | StreamBatches":
+    """Prepare to read a corpus: its stream, or its train split where there is none.
+
+    Args:
+        corpus: what to read.
+        tokenizer: of the model.
+        batch_size: of all processes together.
+        seed: of order and choice of captions.
+        accelerator: of the training.
+
+    Returns:
+        An object with ``steps_per_epoch``; ``between(step, last)``, the batches of these steps; ``read()`` and
+        ``resume(read)``, what it has to remember for a resume; and ``report()``, what it has read, {} if all is said.
+
+    Raises:
+        ValueError: if there are fewer pairs than a batch takes, or the processes cannot share it.
+    """
+    kind = PairBatches if corpus.stream is None else StreamBatches
+    return kind(corpus, tokenizer, batch_size, seed, accelerator)
+
+
+def count_steps(pairs: int, batch_size: int) -> int:
+    """Return the number of whole batches in an epoch.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if pairs < batch_size:
+        raise ValueError(
+            f"{pairs} training pairs do not fill one batch of {batch_size}; lower the profile's batch_size"
+        )
+    return pairs // batch_size
+
+
+class PairBatches:
+    """Batches of pairs at hand: every picture once an epoch, each time with one of its captions.
+
+    Arguments and methods as `open_batches` says.
+    """
+
+    def __init__(self, corpus: Corpus, tokenizer: Callable, batch_size: int, seed: int, accelerator: Accelerator):
+        dataset = CaptionedPairs(corpus.train, tokenizer)
+        self.steps_per_epoch = count_steps(len(dataset), batch_size)
+        self.sampler = EpochSampler(len(dataset), dataset.captions, seed)
+        loader = DataLoader(
+            dataset,
+            batch_size,
+            sampler=self.sampler,
+            drop_last=True,
+            collate_fn=as_it_is,
+            num_workers=getattr(corpus.train.images, "workers", 0),
+        )
+        self.loader = accelerator.prepare(loader)
+
+    def between(self, step: int, last: int) -> Iterator[Batch]:
+        """Read the batches of the steps from `step` up to `last`."""
+        while step < last:
+            self.sampler.epoch, done = divmod(step, self.steps_per_epoch)
+            for batch in skip_first_batches(self.loader, done):
+                yield batch
+                step += 1
+
+    def read(self) -> None:
+        """Nothing has to be remembered: step and seed say all."""
+
+    def resume(self, read: list) -> None:
+        """Nothing was remembered."""
+
+    def report(self) -> dict:
+        """Return nothing: an epoch has every pair."""
+        return {}
+
+
+class StreamBatches:
+    """Batches of an endless stream, of which every process has a part of its own.
+
+    Arguments and methods as `open_batches` says.
+    """
+
+    def __init__(self, corpus: Corpus, tokenizer: Callable, batch_size: int, seed: int, accelerator: Accelerator):
+        processes = accelerator.num_processes
+        if batch_size % processes:
+            raise ValueError(f"batch_size {batch_size} must be a multiple of the {processes} processes that share it")
+        self.source, self.accelerator, self.own_size = corpus.stream, accelerator, batch_size // processes
+        self.steps_per_epoch = count_steps(self.source.pairs, batch_size)
+        self.stream = self.source.open(tokenizer, seed, accelerator.process_index, processes)
+        self.stream.check_readers(self.source.workers)
+        self.remembers = True  # the damaged pairs among all that were read so far
+
+    def between(self, step: int, last: int) -> Iterator[Batch]:
+        """Read the batches of the steps from `step` up to `last`; no picture of the steps before is opened again."""
+        skip = step if self.remembers else 0
+        batches = self.stream.batches(self.own_size, self.source.workers, skip)
+        device = self.accelerator.device
+        for images, tokens in islice(batches, step - skip, last - skip):
+            yield images.to(device), tokens.to(device)
+
+    def read(self) -> list[tuple[int, int]]:
+        """Return the places of the damaged pictures that this process has come by."""
+        return sorted(self.stream.damaged)
+
+    def resume(self, read: list) -> None:
+        """Take up what `read` returned in all processes; without it every picture is opened again."""
+        self.remembers = bool(read)
+        self.stream.damaged = {tuple(place) for places in read for place in places}
+
+    def report(self) -> dict:
+        """Count the pairs that all processes have read and skipped."""
+        tally = self.stream.tally()
+        counts = torch.tensor(list(tally.values()), device=self.accelerator.device)
+        total = self.accelerator.reduce(counts, reduction="sum").tolist()
+        known = {"pairs": self.source.pairs, "missing_shards": self.source.missing_shards}
+        return known | dict(zip(tally, total, strict=True))
 
 
 class CaptionedPairs(Dataset):

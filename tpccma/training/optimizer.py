@@ -1,11 +1,29 @@
-"""What the optimiser is given: parameter groups, learning rate by step, and the limit of the logit scale."""
+"""The optimiser and what it is given: parameter groups, learning rate by step, and the logit scale with its limit."""
 
 import logging
 import math
 
 import torch
 
+from tpccma.profiles import Training
+
 logger = logging.getLogger(__name__)
+
+
+def make_optimizer(model: torch.nn.Module, training: Training) -> torch.optim.AdamW:
+    """Make AdamW for the parameters of a model that require a gradient."""
+    groups = parameter_groups(model, training.weight_decay)
+    return torch.optim.AdamW(groups, training.learning_rate, (0.9, training.beta2))
+
+
+def prepare_scale(model: torch.nn.Module, training: Training) -> None:
+    """Set a model's logit scale where the training begins, and say whether it is learned."""
+    if training.init_logit_scale is not None:
+        model.logit_scale.data.fill_(math.log(training.init_logit_scale))
+    model.logit_scale.requires_grad_(training.learn_logit_scale)
+    if getattr(model, "logit_bias", None) is not None:  # SigLIP's; it adds nothing to a softmax
+        model.logit_bias.requires_grad_(False)
+    check_scale(model.logit_scale.exp().item(), training.max_logit_scale)
 
 
 def check_scale(scale: float, limit: float) -> None:

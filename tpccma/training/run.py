@@ -4,23 +4,21 @@
     >>> run.encoder.embed_texts(["a red star."]).shape
     torch.Size([1, 128])
 
-Running the same call again loads what is finished and resumes what is not. One process or many (``accelerate launch``)
-run the same code. From a shell, with evaluation and record::
+Running the same call again loads what is finished and resumes what is not; what other code has made is told of, and
+made anew with ``fresh=True``. One process or many (``accelerate launch``) run the same code. From a shell, with
+evaluation and record::
 
     python -m tpccma.train --profile demo --alpha 0.5 --seed 0
 """
 
 import argparse
-import hashlib
-import json
-import shutil
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from tpccma.curriculum import check_alpha
@@ -30,7 +28,10 @@ from tpccma.methods import METHODS, Method, check_method, run_name
 from tpccma.methods.post_processing import PostProcessed
 from tpccma.models import Encoder, read_weights
 from tpccma.profiles import Profile, Training, load_profile
+from tpccma.training.checkpoint import LOG
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
+from tpccma.training.folder import WEIGHTS, alone_in, code_of, is_finished, note_code, settle, this_process
+from tpccma.training.identity import evaluation_code, fingerprint, joined, training_code
 from tpccma.training.loop import Trainer
 
 MAP_PAIRS = 20_000  # pairs of a stream from which the maps of a post-processing are taken [ours]
@@ -51,6 +52,8 @@ class Run:
         steps: one row a step: phase, alpha, losses, gradients, learning rate, samples a second; empty for "base".
         fingerprint: checksum of all settings that decide the training.
         content: names the data, see `tpccma.data.content`; "" where the settings do.
+        code: names what it rests on: ``training``, the code that has made it, its base included, "unknown" if that was
+            not noted and "" of a base that was not trained here; ``evaluation``, the code that would measure it now.
     """
 
     profile: Profile
@@ -62,6 +65,7 @@ class Run:
     steps: pd.DataFrame
     fingerprint: str
     content: str = ""
+    code: dict[str, str] = field(default_factory=dict)
 
     @property
     def wall_seconds(self) -> float:
@@ -86,6 +90,7 @@ def fine_tune(
     seed: int = 0,
     runs_dir: str | Path = "runs",
     corpus: Corpus | None = None,
+    fresh: bool = False,
 ) -> Run:
     """Fine-tune a profile's base model, or post-process it, by any of `tpccma.methods`.
 
@@ -100,6 +105,7 @@ def fine_tune(
         runs_dir: checkpoints and logs go to ``<runs_dir>/<profile>/<method>-a<alpha>-s<seed>-<fingerprint>/``, with
             ``-<content>`` behind it where the data lie in files.
         corpus: the profile's data, where the caller has it loaded already.
+        fresh: make anew what other code has made, its base included; the old folder is kept as ``<folder>.old-<code>``.
 
     Returns:
         The `Run`, trained or loaded.
@@ -110,13 +116,16 @@ def fine_tune(
     profile = load_profile(profile)
     alpha, seed = check_alpha(alpha), check_seed(seed)
     how = check_method(method, alpha)
-    base = base_run(profile, seed, runs_dir, corpus)
-    run = _new_run(profile, (method, alpha, seed), base.encoder, runs_dir, base.content)
+    base = base_run(profile, seed, runs_dir, corpus, fresh)
+    code = joined(training_code(), base.code["training"])
+    run = _new_run(profile, (method, alpha, seed), base.encoder, runs_dir, base.content, code)
     if how.maps:
         _add_maps(run, how, corpus)
     if how.trained:
         settings = load_profile(profile, **how.changes)
-        run.steps = _train(run, settings, profile.training_of(method), corpus, how)
+        run.steps = _train(run, settings, profile.training_of(method), corpus, how, fresh)
+    else:
+        _keep(run, fresh)
     return run
 
 
@@ -126,12 +135,14 @@ def _new_run(
     encoder: Encoder,
     runs_dir: str | Path,
     content: str,
+    code: str,
     from_scratch: bool = False,
 ) -> Run:
     """Name a run by all that decides it; nothing is trained or loaded yet."""
     mark = fingerprint(profile, *key, from_scratch)
     folder = Path(runs_dir) / profile.name / "-".join(filter(None, (run_name(*key), mark, content)))
-    return Run(profile, *key, folder, encoder, pd.DataFrame(), mark, content)
+    rests_on = {"training": code, "evaluation": evaluation_code()}
+    return Run(profile, *key, folder, encoder, pd.DataFrame(), mark, content, rests_on)
 
 
 def _content(profile: Profile, corpus: Corpus | None) -> str:
@@ -139,13 +150,21 @@ def _content(profile: Profile, corpus: Corpus | None) -> str:
 
 
 def _add_maps(run: Run, how: Method, corpus: Corpus | None) -> None:
-    """Put a method's maps behind the towers of a run's model; without training they are saved with it."""
+    """Put a method's maps behind the towers of a run's model."""
     corpus = corpus or load_corpus(run.profile)
     encoder = run.encoder
     encoder.model = PostProcessed(encoder.model, *how.maps(*_training_embeddings(encoder, corpus, run.seed)))
-    if not how.trained:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        encoder.save(run.folder / "model.safetensors")
+
+
+def _keep(run: Run, fresh: bool) -> None:
+    """Save a model that was not trained; it is made anew with every call, whatever lies there."""
+    with alone_in(run.folder) as processes:
+        if processes.is_main_process:
+            if fresh:
+                settle(run.folder, run.code["training"], fresh)
+            note_code(run.folder, run.code["training"])
+            run.encoder.save(run.folder / WEIGHTS)
+        processes.wait_for_everyone()
 
 
 def _training_embeddings(encoder: Encoder, corpus: Corpus, seed: int) -> tuple[Tensor, Tensor]:
@@ -162,7 +181,11 @@ def _training_embeddings(encoder: Encoder, corpus: Corpus, seed: int) -> tuple[T
 
 
 def base_run(
-    profile: str | Path | Profile = "demo", seed: int = 0, runs_dir: str | Path = "runs", corpus: Corpus | None = None
+    profile: str | Path | Profile = "demo",
+    seed: int = 0,
+    runs_dir: str | Path = "runs",
+    corpus: Corpus | None = None,
+    fresh: bool = False,
 ) -> Run:
     """Load a profile's base model as a run of method "base"; heads have one a seed, trained where it is missing.
 
@@ -170,13 +193,14 @@ def base_run(
     """
     profile, seed = load_profile(profile), check_seed(seed)
     if profile.model.kind == "heads":
-        return train_base(profile, seed, runs_dir, corpus)
-    content = _content(profile, corpus)
+        return train_base(profile, seed, runs_dir, corpus, fresh)
+    content, code = _content(profile, corpus), ""
     if profile.model.pretrained is None:  # one base for all seeds, by the recipe of the shipped one
-        encoder = train_base(base_recipe(profile), 0, runs_dir).encoder
+        trained = train_base(base_recipe(profile), 0, runs_dir, fresh=fresh)
+        encoder, code = trained.encoder, trained.code["training"]
     else:
         encoder = load_encoder(profile, weights_path(profile))
-    return _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content)
+    return _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content, code)
 
 
 def base_recipe(profile: Profile) -> Profile:
@@ -186,7 +210,9 @@ def base_recipe(profile: Profile) -> Profile:
     return load_profile(profile, data__train_pairs=profile.data.base_pairs)
 
 
-def train_base(profile: Profile, seed: int = 0, runs_dir: str | Path = "runs", corpus: Corpus | None = None) -> Run:
+def train_base(
+    profile: Profile, seed: int = 0, runs_dir: str | Path = "runs", corpus: Corpus | None = None, fresh: bool = False
+) -> Run:
     """Train a profile's base model from scratch with plain CLIP, by the recipe in the profile's ``base`` part.
 
     Args:
@@ -194,13 +220,14 @@ def train_base(profile: Profile, seed: int = 0, runs_dir: str | Path = "runs", c
         seed: of initial weights, batch order and choice of captions.
         runs_dir: where the work is done.
         corpus: the profile's data, where the caller has it loaded already.
+        fresh: make it anew if other code has made it.
 
     Returns:
         The `Run`, trained or loaded.
     """
     encoder, content = build_encoder(profile, seed), _content(profile, corpus)
-    run = _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content, from_scratch=True)
-    run.steps = _train(run, profile, profile.base, corpus)
+    run = _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content, training_code(), from_scratch=True)
+    run.steps = _train(run, profile, profile.base, corpus, fresh=fresh)
     return run
 
 
@@ -215,51 +242,39 @@ def check_seed(seed: int) -> int:
     return seed
 
 
-def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scratch: bool = False) -> str:
-    """Name all settings that decide a training, in eight hexadecimal digits.
-
-    Places on this machine are left out: which data lie there is named by `tpccma.data.content`.
-
-    The base model counts by its recipe where the recipe is run here (heads, or from_scratch), else by the bytes of its
-    weights.
-    """
-    by_recipe = from_scratch or profile.model.kind == "heads" or profile.model.pretrained is None
-    parts = {"data", "model"} | ({"base"} if by_recipe else set())
-    how = METHODS.get(method)
-    if how and how.trained:
-        parts |= {"fine_tune", "loss", "curriculum"}
-        changed = load_profile(profile, **how.changes)
-        profile = changed.model_copy(update={"fine_tune": profile.training_of(method)})
-    settings = profile.model_dump(mode="json", include=parts, exclude_none=True)
-    settings["data"] = {
-        key: value
-        for key, value in settings["data"].items()
-        if not key.endswith("_dir") and key not in ("captions", "workers", "download") and value is not False
-    }
-    if settings.get("curriculum", {}).get("shape") == "cosine":
-        del settings["curriculum"]["shape"]
-    settings["model"].pop("pretrained", None)
-    text = json.dumps([settings, method, alpha, seed], sort_keys=True)
-    weights = b"" if by_recipe else weights_path(profile).read_bytes()
-    return hashlib.sha256(text.encode() + weights).hexdigest()[:8]
-
-
 def _train(
-    run: Run, profile: Profile, training: Training, corpus: Corpus | None, method: Method = METHODS["clip"]
+    run: Run,
+    profile: Profile,
+    training: Training,
+    corpus: Corpus | None,
+    method: Method = METHODS["clip"],
+    fresh: bool = False,
 ) -> pd.DataFrame:
     """Train a run's encoder in place, or load what an earlier call has finished; return the log of its steps."""
-    encoder, folder = run.encoder, run.folder
-    final, log = folder / "model.safetensors", folder / "steps.csv"
-    if not final.is_file():
-        corpus = corpus or load_corpus(profile)
-        trainer = Trainer(encoder, profile, training, run.alpha, run.seed, folder, corpus, method)
-        trainer.run()
-        if trainer.accelerator.is_main_process:
-            encoder.save(final)
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        trainer.accelerator.wait_for_everyone()
-    encoder.model.load_state_dict(read_weights(final))
-    return pd.read_csv(log)
+    folder, code = run.folder, run.code["training"]
+    outdated = fresh and code_of(folder) != code
+    if is_finished(folder) and not outdated and int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        settle(folder, code)
+    else:
+        with alone_in(folder) as processes:
+            if processes.is_main_process:
+                settle(folder, code, fresh)
+            processes.wait_for_everyone()
+            if not is_finished(folder):
+                given = training, run.alpha, run.seed, folder, corpus or load_corpus(profile), method
+                _finish(Trainer(run.encoder, profile, *given), run)
+    run.code["training"] = code_of(folder)
+    run.encoder.model.load_state_dict(read_weights(folder / WEIGHTS))
+    return pd.read_csv(folder / LOG)
+
+
+def _finish(trainer: Trainer, run: Run) -> None:
+    """Train to the end, and put the weights in the place of the checkpoint."""
+    trainer.run()
+    if trainer.accelerator.is_main_process:
+        run.encoder.save(run.folder / WEIGHTS)
+        trainer.checkpoints.remove()
+    trainer.accelerator.wait_for_everyone()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -272,6 +287,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--method", default="tpc-cma", choices=("base", *METHODS))
     parser.add_argument("--alpha", type=float, help="0 (plain CLIP) to 1; default 0.5 where the method has the dial")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fresh", action="store_true", help="make anew what other code has made; the old is kept")
     parser.add_argument("--data-dir", help="where the profile's data lie, if it needs any")
     parser.add_argument("--runs-dir", default="runs", help="checkpoints and logs")
     parser.add_argument("--results-dir", default="results", help="records")
@@ -282,11 +298,11 @@ def main(arguments: list[str] | None = None) -> None:
         profile = load_profile(given.profile, **({"data__data_dir": given.data_dir} if given.data_dir else {}))
         check_free(profile, (given.method, alpha, given.seed), content_of_files(profile.data), given.results_dir)
         if given.method == "base":
-            run = base_run(profile, given.seed, given.runs_dir)
+            run = base_run(profile, given.seed, given.runs_dir, fresh=given.fresh)
         else:
             check_base(profile, given.results_dir)
-            run = fine_tune(profile, given.method, alpha, given.seed, given.runs_dir)
-        if not PartialState().is_main_process:
+            run = fine_tune(profile, given.method, alpha, given.seed, given.runs_dir, fresh=given.fresh)
+        if not this_process().is_main_process:
             return  # one process evaluates
         record = record_run(run, results_dir=given.results_dir)
         print(record_path(record["profile"], record["method"], record["alpha"], record["seed"], given.results_dir))
