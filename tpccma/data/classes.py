@@ -61,17 +61,7 @@ def imagenet_folders(
         FileNotFoundError: if there is no such folder.
         ValueError: if the number of folders is not `classes`, one is no class of ImageNet's, or one is empty.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"{root} does not exist; ImageNet is at https://image-net.org: unpack the validation pictures there, "
-            "one folder a class"
-        )
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
-    if len(folders) != classes:
-        loose = sum(path.suffix.lower() in IMG_EXTENSIONS for path in root.iterdir())
-        advice = f"; sort the {loose} pictures that lie there into folders named by WordNet number" if loose else ""
-        raise ValueError(f"{root} has {len(folders)} folders, but the profile says {classes} classes{advice}")
+    folders = _class_folders(Path(root), classes)
     numbers = {number: place for place, number in enumerate(ImageNetInfo().label_names())}
     unknown = [folder.name for folder in folders if folder.name not in numbers]
     if unknown:
@@ -86,6 +76,20 @@ def imagenet_folders(
         tuple(open_clip.IMAGENET_CLASSNAMES[numbers[folder.name]] for folder in folders),
         tuple(template("{}") for template in PROMPTS[prompts]),
     )
+
+
+def _class_folders(root: Path, classes: int) -> list[Path]:
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"{root} does not exist; ImageNet is at https://image-net.org: unpack the validation pictures there, "
+            "one folder a class"
+        )
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    if len(folders) != classes:
+        loose = sum(path.suffix.lower() in IMG_EXTENSIONS for path in root.iterdir())
+        advice = f"; sort the {loose} pictures that lie there into folders named by WordNet number" if loose else ""
+        raise ValueError(f"{root} has {len(folders)} folders, but the profile says {classes} classes{advice}")
+    return folders
 
 
 def choose_classes(pictures: Labelled, count: int, seed: int) -> Labelled:

@@ -166,6 +166,15 @@ def _require_words(captioned: Sequence[tuple[Product, str]]) -> None:
             )
 
 
+def _readable(data_dir: Path | str, cache_dir: Path | str | None, progress: bool) -> tuple[list[Product], Tensor]:
+    """Open all pictures; return the products that have a readable one, with its hash, and log what was left out."""
+    products, report = read_styles(data_dir)
+    readable, hashes, unreadable = hash_images([product.image for product in products], cache_dir, progress)
+    level = logging.WARNING if unreadable else logging.INFO
+    logger.log(level, "%s: %s", data_dir, replace(report, unreadable=unreadable))
+    return [products[i] for i in readable], hashes
+
+
 def load_fashion(
     data_dir: Path | str,
     cache_dir: Path | str | None,
@@ -198,11 +207,7 @@ def load_fashion(
         ValueError: if the columns are not Kaggle's, the sizes asked for do not fit the data, or a caption in test holds
             no word.
     """
-    products, report = read_styles(data_dir)
-    readable, hashes, unreadable = hash_images([product.image for product in products], cache_dir, progress)
-    products = [products[i] for i in readable]
-    level = logging.WARNING if unreadable else logging.INFO
-    logger.log(level, "%s: %s", data_dir, replace(report, unreadable=unreadable))
+    products, hashes = _readable(data_dir, cache_dir, progress)
     groups = group_items(hashes, [[product.title] for product in products])
     classes = _frequent_types([product.article_type for product in products], groups, min_class_items)
     chosen = [i for i, product in enumerate(products) if product.article_type in classes]

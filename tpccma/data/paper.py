@@ -3,7 +3,11 @@
 All lie in one folder, each in the layout in which it is handed out, see the chapter "Running it at full size".
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from PIL import Image
+from torch import Tensor
 
 from tpccma.data.classes import choose_classes, imagenet_folders, small_set
 from tpccma.data.corpus import Corpus
@@ -33,14 +37,7 @@ def load_paper(data: "PaperData", architecture: "OpenClipModel") -> Corpus:
         ValueError: if data are damaged or do not have the classes that the profile says.
     """
     root, transform = data.data_dir, image_transform(architecture)
-    shards = find_shards(str(root / data.shards), data.skip_missing)
-    pairs = data.pairs or shards.pairs
-    if pairs is None:
-        raise ValueError(
-            f"how many pairs {root / data.shards} holds is not known, since img2dataset's _stats.json are missing "
-            "beside some shards; say data.pairs in the profile"
-        )
-    source = PairSource(shards, transform, pairs, data.workers, data.buffer, data.skip_bad)
+    source = _stream(data, transform)
     files = root / data.captions, root / data.images_dir
     coco, coco_report = karpathy_splits(*files, transform, data.captions_per_image, data.skip_missing, data.workers)
     imagenet = imagenet_folders(
@@ -52,9 +49,9 @@ def load_paper(data: "PaperData", architecture: "OpenClipModel") -> Corpus:
         for name in data.zeroshot_sets
     }
     report = {
-        "shards": len(shards.paths),
-        "missing_shards": len(shards.missing),
-        "pairs": pairs,
+        "shards": len(source.shards.paths),
+        "missing_shards": source.missing_shards,
+        "pairs": source.pairs,
         "coco": coco_report,
         "imagenet_pictures": len(imagenet.labels),
         "imagenet_classes": len(imagenet.classes),
@@ -63,3 +60,16 @@ def load_paper(data: "PaperData", architecture: "OpenClipModel") -> Corpus:
         "small_sets": {name: len(found.labels) for name, found in small.items()},
     }
     return Corpus(**coco, stream=source, labelled=imagenet, clustered=clustered, small_sets=small, report=report)
+
+
+def _stream(data: "PaperData", transform: Callable[[Image.Image], Tensor]) -> PairSource:
+    """Find the shards of Conceptual Captions."""
+    pattern = str(data.data_dir / data.shards)
+    shards = find_shards(pattern, data.skip_missing)
+    pairs = data.pairs or shards.pairs
+    if pairs is None:
+        raise ValueError(
+            f"how many pairs {pattern} holds is not known, since img2dataset's _stats.json are missing beside some "
+            "shards; say data.pairs in the profile"
+        )
+    return PairSource(shards, transform, pairs, data.workers, data.buffer, data.skip_bad)

@@ -185,17 +185,21 @@ def train_decoder(
     for step, batch in enumerate(bar):
         optimizer.param_groups[0]["lr"] = _learning_rate(step, config)
         optimizer.zero_grad()
-        words = (tokens[batch] != PAD).sum()
-        for rows in by_length(batch, tokens):
-            target = tokens[rows, : (tokens[rows] != PAD).sum(1).max()].to(text_features.device)
-            logits = decoder(text_features[rows.to(text_features.device)].float(), target).flatten(0, 1)
-            loss = F.cross_entropy(
-                logits, target.flatten(), ignore_index=PAD, label_smoothing=config.label_smoothing, reduction="sum"
-            )
-            (loss / words).backward()
+        _backward(decoder, text_features, tokens, batch)
         nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         optimizer.step()
     return decoder.eval()
+
+
+def _backward(decoder: CaptionDecoder, text_features: Tensor, tokens: Tensor, batch: Tensor) -> None:
+    """Add the gradient of a batch's mean loss over its words, part by part."""
+    device, smoothing = text_features.device, decoder.config.label_smoothing
+    words = (tokens[batch] != PAD).sum()
+    for rows in by_length(batch, tokens):
+        target = tokens[rows, : (tokens[rows] != PAD).sum(1).max()].to(device)
+        logits = decoder(text_features[rows.to(device)].float(), target).flatten(0, 1)
+        loss = F.cross_entropy(logits, target.flatten(), ignore_index=PAD, label_smoothing=smoothing, reduction="sum")
+        (loss / words).backward()
 
 
 def by_length(batch: Tensor, tokens: Tensor, size: int = 32) -> tuple[Tensor, ...]:
