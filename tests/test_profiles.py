@@ -97,6 +97,31 @@ def test_yaml_file_of_ones_own(tmp_path: Path):
     assert load_profile(path, data__seed=4).data.seed == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        *(("fashion", setting) for setting in ("data_dir", "cache_dir")),
+        *(("photos", setting) for setting in ("images_dir", "captions", "cache_dir")),
+        *(("paper", f"{part}_dir") for part in ("data", "images", "imagenet", "zeroshot")),
+        *(("paper", setting) for setting in ("captions", "shards")),
+    ],
+)
+def test_tilde_is_the_users_folder(name: str, setting: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/reader")
+    profile = load_profile(name, **{f"data__{setting}": "~/some/{place}"})
+    assert str(getattr(profile.data, setting)) == "/home/reader/some/{place}"
+    assert load_profile(profile) == profile
+    for same in ("some/~", "~nobody-of-this-name/x"):
+        assert str(getattr(load_profile(name, **{f"data__{setting}": same}).data, setting)) == same
+
+
+def test_weights_may_lie_in_the_users_folder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/reader")
+    assert load_profile("photos", model__pretrained="~/clip.pt").model.pretrained == "/home/reader/clip.pt"
+    for same in ("openai", None):
+        assert load_profile("photos", model__pretrained=same).model.pretrained == same
+
+
 def test_yaml_file_that_lacks_a_part_is_named(tmp_path: Path):
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\n")

@@ -6,11 +6,12 @@
 
 from dataclasses import dataclass
 from importlib import resources
+from os.path import expanduser
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.methods import find_method
@@ -35,9 +36,17 @@ class Unnamed:
     at: Any = ANY
 
 
+def _at_home(place: Path | str | None) -> Path | str | None:
+    """Put the user's folder in place of a leading ``~``, as a shell does; of an unknown user's it stays."""
+    return place and type(place)(expanduser(place))
+
+
+AtHome = AfterValidator(_at_home)
 Elsewhere = Unnamed()  # a place, or how data are read: `tpccma.data.content` names what lies there
-Place = Annotated[Path, Elsewhere]
-PlaceToName = Annotated[Path | None, Elsewhere]  # the mark stands outside: of a part of a union it would be lost
+Place = Annotated[Path, AtHome, Elsewhere]
+PlaceToName = Annotated[Path | None, AtHome, Elsewhere]  # outside: of a part of a union a mark would be lost
+    Path | None, AtHome, Elsewhere
+]  # the mark stands outside: of a part of a union it would be lost
 Switch = Annotated[bool, Unnamed(at=False)]
 Workers = Annotated[int, Field(ge=0), Elsewhere]
 
@@ -100,7 +109,7 @@ class PaperData(_Part):
 
     kind: Literal["paper"]
     data_dir: PlaceToName = None
-    shards: str = "cc3m/{00000..00331}.tar"
+    shards: Annotated[str, AtHome] = "cc3m/{00000..00331}.tar"
     pairs: Count | None = None  # in an epoch; None takes the sum of img2dataset's _stats.json
     buffer: Count = 5_000  # pairs among which the next one is drawn, for each worker
     skip_bad: Switch = True  # skip and count damaged pairs of the shards instead of refusing
@@ -133,7 +142,7 @@ class OpenClipModel(_Part):
 
     kind: Literal["open_clip"]
     name: str
-    pretrained: Annotated[str | None, Elsewhere]  # counts by its bytes, or by the recipe of the base
+    pretrained: Annotated[str | None, AtHome, Elsewhere]  # counts by its bytes, or by the recipe of the base
     quick_gelu: bool | None = None  # of weights in a file that does not say whether they were trained with QuickGELU
     preprocess: Preprocessing | None = None  # of weights in a file of which it is not known, or known to be another
 
