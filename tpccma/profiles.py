@@ -45,8 +45,6 @@ AtHome = AfterValidator(_at_home)
 Elsewhere = Unnamed()  # a place, or how data are read: `tpccma.data.content` names what lies there
 Place = Annotated[Path, AtHome, Elsewhere]
 PlaceToName = Annotated[Path | None, AtHome, Elsewhere]  # outside: of a part of a union a mark would be lost
-    Path | None, AtHome, Elsewhere
-]  # the mark stands outside: of a part of a union it would be lost
 Switch = Annotated[bool, Unnamed(at=False)]
 Workers = Annotated[int, Field(ge=0), Elsewhere]
 
