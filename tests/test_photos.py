@@ -208,3 +208,6 @@ def test_fine_tuning_and_evaluation_from_end_to_end(folder: Path, tmp_path: Path
     with torch.no_grad():
         again = model.encode_image(corpus.test.images[range(20)], normalize=True)
     torch.testing.assert_close(again, aligned.encoder.embed_images(corpus.test.images), atol=1e-5, rtol=0)
+    given = {"tokenizer": aligned.encoder.tokenizer, "settings": profile.evaluation}
+    bare = evaluate(aligned.encoder.model, corpus, ("gap", "retrieval"), **given)
+    assert bare == {name: found["aligned"][name] for name in bare}

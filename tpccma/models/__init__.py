@@ -3,7 +3,16 @@
 Importing this makes the demo's architecture, "tpccma-demo", known to open_clip.
 """
 
-from tpccma.models.encoder import Encoder, build_network, evaluating, open_tokenizer, prepare
+from tpccma.models.encoder import Encoder, InParts, build_network, evaluating, open_tokenizer, prepare
 from tpccma.models.weight_files import read_metadata, read_weights
 
-__all__ = ["Encoder", "build_network", "evaluating", "open_tokenizer", "prepare", "read_metadata", "read_weights"]
+__all__ = [
+    "Encoder",
+    "InParts",
+    "build_network",
+    "evaluating",
+    "open_tokenizer",
+    "prepare",
+    "read_metadata",
+    "read_weights",
+]

@@ -25,7 +25,7 @@ from tpccma.tasks.zeroshot import fill_templates, zero_shot_accuracy, zero_shot_
 if TYPE_CHECKING:
     from tpccma.training.run import Run
 
-TASKS = ("gap", "zeroshot", "retrieval", "clustering", "captioning")
+TASKS = ("gap", "zeroshot", "retrieval", "clustering", "captioning")  #: What can be measured.
 MOST_CLASSES = 100  # accuracy by class is reported up to here
 
 
