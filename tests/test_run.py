@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor, nn
 
 import tpccma.runs.record
@@ -23,7 +22,7 @@ from tpccma.training.encoders import build_encoder, load_encoder
 from tpccma.training.identity import fingerprint
 from tpccma.training.loop import Trainer
 from tpccma.training.optimizer import parameter_groups, warmup_cosine
-from tpccma.training.run import Run, check_seed, main, train_base
+from tpccma.training.run import Run, check_seed, train_base
 
 LOG_COLUMNS = log_columns(LOSS_TERMS)
 MEASURED = [column for column in LOG_COLUMNS if column not in ("seconds", "samples_per_second")]
@@ -284,6 +283,19 @@ def test_diverged_training_ends_with_its_step(tiny_profile: Profile, tiny_corpus
     encoder.model = model
     trainer = Trainer(encoder, tiny_profile, tiny_profile.fine_tune, 0.0, 0, tmp_path / "diverged", broken)
     with pytest.raises(FloatingPointError, match="loss is nan at step 0 of diverged; lower learning_rate"):
+        trainer.run()
+
+
+def test_term_that_no_column_would_show_ends_the_training(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trainer = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
+    forward = trainer.objective.loss.forward
+    strange = {"strange_loss": torch.tensor(1.0)}
+    monkeypatch.setattr(
+        trainer.objective.loss, "forward", lambda *given, **options: forward(*given, **options) | strange
+    )
+    with pytest.raises(ValueError, match="CMALoss returned 'strange_loss', which its term_names lack"):
         trainer.run()
 
 
@@ -549,36 +561,3 @@ def test_heads_train_through_the_same_code(featured: tuple[Profile, Corpus], tmp
 def test_heads_have_one_base_a_seed(featured: tuple[Profile, Corpus], tmp_path: Path):
     profile, corpus = featured
     assert weights_differ(base_run(profile, 0, tmp_path, corpus), base_run(profile, 1, tmp_path, corpus))
-
-
-# ---- the command
-
-
-@pytest.mark.parametrize(
-    "arguments, named",
-    [
-        (["--alpha", "-1"], "alpha must be"),
-        (["--alpha", "nan"], "alpha must be"),
-        (["--alpha", "x"], "invalid float value: 'x'"),
-        (["--profile", "demoo"], "unknown profile 'demoo'"),
-        (["--method", "sgd"], "invalid choice: 'sgd'"),
-        (["--seed", "-3"], "seed must be"),
-    ],
-)
-def test_command_names_a_bad_argument(arguments: list[str], named: str, tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    assert named in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_command_leaves_a_record(tiny_profile: Profile, tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: {"raw_gap": 0.5})
-    values = load_profile(tiny_profile, fine_tune__epochs=1).model_dump(mode="json")
-    Path("tiny.yaml").write_text(yaml.safe_dump(values))
-    main(["--profile", "tiny.yaml", "--alpha", "0.5", "--seed", "1"])
-    assert capsys.readouterr().out.strip() == "results/demo/tpc-cma-a0.5-s1.json"
-    assert Path("results/demo/tpc-cma-a0.5-s1.json").is_file()

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import tarfile
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,75 @@ def test_used_pairs_are_counted(folder: Path, workers: int):
     numbers(pairs, 4, workers=workers)
     assert pairs.tally()["used"] >= 24  # workers read ahead
     assert {**pairs.tally(), "used": 0} == NONE
+
+
+# ---- going on after batches that were taken before
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """Six shards of ten pairs, numbered 0 to 59; pictures 7, 23 and 41 are damaged, pair 12 has no text."""
+    for shard in range(6):
+        pairs = {n: pair(n) for n in range(10 * shard, 10 * shard + 10)}
+        for n in {7, 23, 41} & pairs.keys():
+            pairs[n]["jpg"] = pairs[n]["jpg"][:150]
+        if 12 in pairs:
+            pairs[12]["txt"] = b" "
+        write_shard(tmp_path / f"{shard:05d}.tar", {f"{n:09d}": parts for n, parts in pairs.items()})
+    return tmp_path
+
+
+def note_opened(patch: pytest.MonkeyPatch, path: Path) -> None:
+    """Let every reader add the number in each picture that it opens to a file."""
+    open_picture = shards_module.open_picture
+
+    def opened(content: bytes) -> Image.Image:
+        picture = open_picture(content)
+        with path.open("a") as file:
+            file.write(f"{NUMBERS[content]}\n")
+        return picture
+
+    patch.setattr(shards_module, "open_picture", opened)
+
+
+NUMBERS = {picture(number): number for number in range(60)}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("taken", [1, 2, 3])
+def test_stream_goes_on_where_it_was_and_opens_no_picture_again(
+    large: Path, workers: int, taken: int, monkeypatch: pytest.MonkeyPatch
+):
+    paths = sorted(large.glob("*.tar"))
+    first, second = (PairStream(paths, to_tensor, tokenizer, seed=3, buffer=8) for _ in range(2))
+    whole = first.batches(4, workers)
+    seen = [n for _, tokens in islice(whole, taken) for n in tokens[:, 0].tolist()]
+    second.damaged = set(first.damaged)
+    if not workers:
+        assert {(n // 10, n % 10) for n in (7, 23, 41)} >= second.damaged
+    expected = list(islice(whole, 3))  # within the first pass
+    note_opened(monkeypatch, large / "opened")
+    rest = second.batches(4, workers, skip=taken)
+    for (images, tokens), (own_images, own_tokens) in zip(expected, rest, strict=False):
+        assert torch.equal(images, own_images) and torch.equal(tokens, own_tokens)
+    opened = [int(line) for line in (large / "opened").read_text().split()]
+    assert set(opened) & set(seen) == set() and len(opened) == len(set(opened)) >= 12
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_stream_goes_on_in_a_later_pass(large: Path, workers: int):
+    paths = sorted(large.glob("*.tar"))
+    first, second = (PairStream(paths, to_tensor, tokenizer, seed=3, buffer=8) for _ in range(2))
+    whole = first.batches(4, workers)
+    for _ in range(25):  # 56 pairs a pass
+        next(whole)
+    second.damaged = {*first.damaged}
+    assert second.damaged == {(0, 7), (2, 3), (4, 1)}
+    rest = second.batches(4, workers, skip=25)
+    for _ in range(15):
+        assert all(torch.equal(one, other) for one, other in zip(next(whole), next(rest), strict=True))
+    if not workers:  # else they read ahead
+        assert first.tally() == second.tally()
 
 
 # ---- what is damaged

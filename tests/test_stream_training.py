@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
+import tpccma.data.shards
 from tpccma import load_profile
 from tpccma.data import Corpus, Pairs
 from tpccma.data.shards import PairSource, find_shards
@@ -101,10 +102,16 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
-def test_killed_training_goes_on_where_it_was(profile: Profile, folder: Path, tmp_path: Path, monkeypatch):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    trainer_of(profile, corpus_of(folder), whole).run()
-    take_step = Trainer._take_step
+@pytest.mark.parametrize("remembered", [True, False], ids=["", "checkpoint without what was read"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_training_goes_on_where_it_was(
+    profile: Profile, folder: Path, tmp_path: Path, monkeypatch, workers: int, remembered: bool
+):
+    whole, killed, opened = tmp_path / "whole", tmp_path / "killed", []
+    open_picture = tpccma.data.shards.open_picture
+    monkeypatch.setattr(tpccma.data.shards, "open_picture", lambda image: opened.append(image) or open_picture(image))
+    trainer_of(profile, corpus_of(folder, workers), whole).run()
+    by_whole, take_step = len(opened), Trainer._take_step
 
     def die(trainer: Trainer, *batch: torch.Tensor) -> dict:
         if trainer.step == 7:
@@ -113,11 +120,18 @@ def test_killed_training_goes_on_where_it_was(profile: Profile, folder: Path, tm
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Trainer, "_take_step", die)
-        trainer_of(profile, corpus_of(folder), killed).run()
-    resumed = trainer_of(profile, corpus_of(folder), killed)
+        trainer_of(profile, corpus_of(folder, workers), killed).run()
+    if not remembered:
+        (killed / "checkpoint" / "read-0.json").unlink()
+    by_resumed = len(opened)
+    resumed = trainer_of(profile, corpus_of(folder, workers), killed)
     resumed.run()
     assert resumed.step == 10
     pd.testing.assert_frame_equal(steps_of(killed), steps_of(whole), rtol=1e-6)
+    if not workers:
+        assert json.loads((killed / "data.json").read_text()) == json.loads((whole / "data.json").read_text())
+        spared = by_whole - (len(opened) - by_resumed)
+        assert spared >= 6 * 6 + 3 if remembered else spared == 0  # the pairs of 6 steps, 3 damaged in the first pass
 
 
 def test_stream_that_does_not_fill_a_batch_is_refused(profile: Profile, folder: Path, tmp_path: Path):
