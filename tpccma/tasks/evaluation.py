@@ -50,6 +50,7 @@ def evaluate(
     transform: Callable[[Image.Image], Tensor] | None = None,
     settings: Evaluation | None = None,
     seed: int = 0,
+    said: dict[str, list[str]] | None = None,
 ) -> dict[str, float]:
     """Measure the gap of a model and what it does on the test split.
 
@@ -67,6 +68,7 @@ def evaluate(
             `tpccma.data.pictures.Pictures` are taken as prepared.
         settings: how much evaluation is done; left out, the profile's of a run, else the defaults, the demo's.
         seed: of the caption decoder; a run has its own.
+        said: is filled with the captions that were generated, one a test picture, by the way the decoder was fed.
 
     Returns:
         A flat dictionary of floats, with the names of the results schema.
@@ -84,7 +86,7 @@ def evaluate(
         encoder.use_gpu()
     if corpus is None:
         raise ValueError("say what to measure the model on: evaluate(model, corpus), with a tpccma.data.Corpus")
-    return _measure(encoder, corpus, tasks, settings or Evaluation(), seed)
+    return _measure(encoder, corpus, tasks, settings or Evaluation(), seed, {} if said is None else said)
 
 
 def _encoder_of(model: Encoder | nn.Module, tokenizer: Callable | None, transform: Callable | None) -> Encoder:
@@ -102,15 +104,20 @@ def _encoder_of(model: Encoder | nn.Module, tokenizer: Callable | None, transfor
 
 
 def _measure(
-    encoder: Encoder, corpus: Corpus, tasks: Sequence[str], settings: Evaluation, seed: int
+    encoder: Encoder, corpus: Corpus, tasks: Sequence[str], settings: Evaluation, seed: int, said: dict
 ) -> dict[str, float]:
     test = embed(encoder, corpus.test)
+
+    def captioning() -> dict[str, float]:
+        said.update(caption_pictures(encoder, corpus, test, settings, seed))
+        return caption_scores(corpus.test.captions, said)
+
     measures = {
         "gap": lambda: measure_all(test.images, test.first_captions) | gap_bounds(test, settings.bootstrap_resamples),
         "zeroshot": lambda: classify_all(encoder, corpus, test),
         "retrieval": lambda: retrieval_recall(test.images, test.captions),
         "clustering": lambda: cluster(encoder, corpus, test, settings).metrics(),
-        "captioning": lambda: caption_scores(encoder, corpus, test, settings, seed),
+        "captioning": captioning,
     }
     if corpus.classified is None:
         del measures["zeroshot"], measures["clustering"]
@@ -216,13 +223,18 @@ def train_captioner(encoder: Encoder, corpus: Corpus, settings: Evaluation, seed
     return Captioner(decoder, caption_memory(features, config.memory_size, seed), image_mean, features.mean(0))
 
 
-def caption_scores(
+def caption_pictures(
     encoder: Encoder, corpus: Corpus, test: Embedded, settings: Evaluation, seed: int
-) -> dict[str, float]:
-    """Caption the test pictures: all four scores raw-fed, CIDEr for each remedy and, as the upper bound, text-fed."""
-    captioner, references = train_captioner(encoder, corpus, settings, seed), corpus.test.captions
+) -> dict[str, list[str]]:
+    """Caption the test pictures by a decoder trained for this model, fed in each way, text being the upper bound."""
+    captioner = train_captioner(encoder, corpus, settings, seed)
     feeds = captioner.feeds(test.images) | {"text": test.first_captions}
-    said = {name: captioner.decoder.generate(features) for name, features in feeds.items()}
-    scores = score_captions(references, said.pop("raw"))
-    ciders = {name: score_captions(references, captions, ["cider"])["cider"] for name, captions in said.items()}
+    return {name: captioner.decoder.generate(features) for name, features in feeds.items()}
+
+
+def caption_scores(references: list[list[str]], said: dict[str, list[str]]) -> dict[str, float]:
+    """Score what `caption_pictures` gave: all four scores of the raw feed, CIDEr of every other."""
+    scores = score_captions(references, said["raw"])
+    others = {name: captions for name, captions in said.items() if name != "raw"}
+    ciders = {name: score_captions(references, captions, ["cider"])["cider"] for name, captions in others.items()}
     return scores | {f"cider_{name}": value for name, value in ciders.items()}
