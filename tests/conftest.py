@@ -8,10 +8,14 @@ import pytest
 import torch
 from hypothesis import settings
 
+import tpccma.runs.record
 import tpccma.runs.workers
 from tpccma import load_profile
 from tpccma.data import Corpus, load_corpus
 from tpccma.profiles import Profile
+from tpccma.runs.jobs import Job
+from tpccma.runs.record import run_job
+from tpccma.runs.verify import DRIFT
 from tpccma.training.encoders import build_encoder
 
 # The same examples on every machine, and no time limit on one: a busy machine is no failure.
@@ -30,6 +34,9 @@ TINY = {
     "evaluation__decoder": {"width": 32, "layers": 1, "heads": 2, "steps": 20, "warmup_steps": 2, "batch_size": 64},
 }
 
+CENTRED = Job("mean-centering", 0.0, 1)  # takes no training
+FOUND = {name: 0.25 for name in (*DRIFT, "zeroshot_top5")}
+
 
 @pytest.fixture(scope="session")
 def tiny_profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
@@ -45,13 +52,29 @@ def tiny_corpus(tiny_profile: Profile) -> Corpus:
     return load_corpus(tiny_profile)
 
 
+class InThread(ThreadPoolExecutor):
+    """Stands for a process of `run_all`."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, kill_workers: bool = False) -> None:
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
 @pytest.fixture
 def in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let `run_all` work in threads of this process, where fixtures count, and leave the number of threads alone."""
     threads = torch.get_num_threads()
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(
-        tpccma.runs.workers, "ProcessPoolExecutor", lambda jobs, *of_processes: ThreadPoolExecutor(jobs)
-    )
+    monkeypatch.setattr(tpccma.runs.workers, "start_worker", lambda threads: InThread(1))
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a run be evaluated at no cost: every measure is 0.25."""
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: dict(FOUND))
+
+
+@pytest.fixture
+def record(tiny_profile: Profile, tmp_path: Path, quick) -> dict:
+    """The record of `CENTRED`, which lies in results/."""
+    return run_job(tiny_profile, CENTRED, tmp_path / "runs", tmp_path / "results")

@@ -1,5 +1,6 @@
 import json
 import math
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import tpccma.runs.record
 import tpccma.runs.records
 from tpccma import load_profile
 from tpccma.evidence.table import load_results
+from tpccma.runs import provenance
 from tpccma.runs.record import make_record, record_run
 from tpccma.runs.records import KEYS, SCHEMA, build_csv, load_records, record_path, save_record
 from tpccma.training.run import Run
@@ -27,6 +29,12 @@ def run(tmp_path: Path) -> Run:
     return Run(load_profile("demo"), "tpc-cma", 0.05, 3, tmp_path / "run", encoder, steps, "0123abcd")
 
 
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the data of a run be none: evaluation, which would look at them, is another's."""
+    monkeypatch.setattr(tpccma.runs.record, "load_corpus", lambda profile: SimpleNamespace(report={}))
+
+
 def save(run: Run, folder: Path, **changes) -> Path:
     return save_record(make_record(replace(run, **changes), METRICS), folder)
 
@@ -37,7 +45,11 @@ def test_record_says_all_there_is_to_say(run: Run):
     assert record["fingerprint"] == "0123abcd"
     assert (record["wall_seconds"], record["samples_per_second"]) == (3.2, 75.0)  # the sum, rounded, and the median
     assert {"python", "torch", "open_clip_torch", "numpy", "tpccma"} <= set(record["versions"])
-    assert set(record["hardware"]) == {"machine", "threads", "device"} and record["hardware"]["device"]
+    assert set(record["hardware"]) == {"machine", "threads", "device", "processor"}
+    assert record["hardware"]["device"] and record["hardware"]["processor"]
+    assert "code" not in record
+    code = {"training": "aaaa", "evaluation": "bbbb"}
+    assert make_record(replace(run, code=code), METRICS)["code"] == code
     assert record["metrics"] == METRICS
 
 
@@ -154,8 +166,109 @@ def test_results_of_an_unknown_profile_are_named(run: Run, tmp_path: Path):
 
 
 def test_missing_csv_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"python -m tpccma\.results"):
+    with pytest.raises(FileNotFoundError, match=r"no .*results\.csv and no records there: .*`tpccma sweep`"):
         load_results(tmp_path)
+
+
+# ---- other code
+
+NOW, BEFORE = {"training": "aaaa", "evaluation": "bbbb"}, {"training": "aaaa", "evaluation": "cccc"}
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """Let every evaluation find what it was never found before; the list of them."""
+    found: list[dict] = []
+
+    def evaluate(run: Run, corpus) -> dict:
+        found.append(METRICS | {"cider": 1.0 + len(found)})
+        return dict(found[-1])
+
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", evaluate)
+    return found
+
+
+def test_record_of_other_evaluation_code_is_told_of_and_made_anew_on_request(
+    run: Run, tmp_path: Path, measured: list[dict], caplog
+):
+    results = tmp_path / "results"
+    before = record_run(replace(run, code=BEFORE), results_dir=results)
+    assert caplog.messages == []
+    now = replace(run, code=NOW)
+    for told in (1, 2):  # however often it is asked for
+        assert record_run(now, results_dir=results) == before and len(measured) == 1
+        assert len(caplog.messages) == told
+        assert "record.json was made by other code" in caplog.messages[-1] and "--fresh" in caplog.messages[-1]
+        assert "cccc" in caplog.messages[-1] and "bbbb" in caplog.messages[-1]
+    again = record_run(now, results_dir=results, fresh=True)
+    assert (again["metrics"]["cider"], again["code"]) == (2.0, NOW)
+    assert load_records(results) == [again] == [record_run(now, results_dir=results)]
+    assert record_run(now, results_dir=results, fresh=True) == again  # by this code: nothing to make anew
+    assert len(measured) == 2 == len(caplog.messages)
+
+
+def test_record_from_before_code_was_noted_is_told_of_once(run: Run, tmp_path: Path, measured: list[dict], caplog):
+    results = tmp_path / "results"
+    before = record_run(run, results_dir=results)
+    published = record_path("demo", "tpc-cma", 0.05, 3, results).read_bytes()
+    now = replace(run, code=NOW)
+    for _ in range(2):
+        used = record_run(now, results_dir=results)
+        assert used == before | {"code": {"training": "aaaa", "evaluation": "unknown"}}
+    assert len(caplog.messages) == 1 and "not noted" in caplog.messages[0]
+    assert record_path("demo", "tpc-cma", 0.05, 3, results).read_bytes() == published
+    assert record_run(now, results_dir=results, fresh=True)["code"] == NOW and len(measured) == 2
+
+
+# ---- where and by what
+
+
+def test_processor_is_told_by_its_generation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    info = "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: {}\nmodel name\t: AMD EPYC\n"
+    monkeypatch.setattr(provenance, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(provenance, "_cpuinfo", provenance._cpuinfo.__wrapped__)
+    told = []
+    for model in (1, 17):
+        (tmp_path / "cpuinfo").write_text(info.format(model) + "stepping\t: 1\nflags\t:\n\nprocessor\t: 1\n")
+        told.append((provenance.processor_name(), provenance.processor_generation()))
+    assert told == [
+        ("AMD EPYC", f"vendor_id AuthenticAMD, cpu family 25, model {model}, stepping 1") for model in (1, 17)
+    ]
+    monkeypatch.setattr(provenance, "CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(provenance.platform, "processor", lambda: "arm")
+    assert provenance.processor_name() == provenance.processor_generation() == "arm"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    given = ["-c", "user.name=one", "-c", "user.email=one@example.org", *arguments]
+    return subprocess.run(["git", *given], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_revision_is_that_of_the_packages_own_repository(tmp_path: Path):
+    package = tmp_path / "site-packages" / "tpccma"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    assert provenance.revision_of(package) is None
+    git(tmp_path, "init")
+    git(tmp_path, "commit", "--allow-empty", "-m", "of somebody's project")
+    assert provenance.revision_of(package) is None  # which the package is merely installed in
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "of the package")
+    assert provenance.revision_of(package) == git(tmp_path, "rev-parse", "HEAD")
+    (package / "__init__.py").write_text("changed")
+    assert provenance.revision_of(package) == git(tmp_path, "rev-parse", "HEAD") + "-dirty"
+    assert provenance.revision_of(tmp_path / "nowhere") is None
+
+
+def test_git_is_asked_when_a_record_is_made_and_then_no_more(run: Run, monkeypatch: pytest.MonkeyPatch):
+    asked: list[Path] = []
+    monkeypatch.setattr(provenance, "revision_of", lambda package: asked.append(package) or "0123abcd")
+    provenance.git_revision.cache_clear()
+    try:
+        assert [make_record(run, METRICS)["git_revision"] for _ in range(2)] == ["0123abcd"] * 2
+    finally:
+        provenance.git_revision.cache_clear()
+    assert asked == [Path(tpccma.__file__).parent]
 
 
 # ---- kills, and other data

@@ -2,38 +2,26 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
 import pytest
-import yaml
 
-import tpccma.runs.record
-import tpccma.runs.records
 import tpccma.runs.sweep
 import tpccma.runs.workers
+from tests.conftest import CENTRED
 from tpccma import load_profile
 from tpccma.evidence.table import load_results
 from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
 from tpccma.profiles import Profile, profile_names
 from tpccma.runs.jobs import ALPHAS, Job, planned_jobs
+from tpccma.runs.record import run_job
 from tpccma.runs.records import load_records, record_path
-from tpccma.runs.sweep import DRIFT, is_recorded, main, run_job, sweep, verify
+from tpccma.runs.sweep import is_of_other_code, recorded, sweep
 from tpccma.training.loop import Trainer
 
 VARIANTS = sorted(name for name in profile_names() if "-" in name)
-CENTRED = Job("mean-centering", 0.0, 1)  # takes no training
-FOUND = {name: 0.25 for name in (*DRIFT, "zeroshot_top5")}
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a run be evaluated at no cost: every measure is 0.25."""
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: dict(FOUND))
-
-
-@pytest.fixture
-def record(tiny_profile: Profile, tmp_path: Path, quick) -> dict:
-    """One recorded job, its record in results/."""
-    return run_job(tiny_profile, CENTRED, tmp_path / "runs", tmp_path / "results")
+def is_recorded(profile: Profile, job: Job, results_dir: Path) -> bool:
+    return job in recorded(profile, [job], results_dir)
 
 
 def note_tasks(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
@@ -140,12 +128,11 @@ def test_job_leaves_the_record_of_its_run(job: Job, tiny_profile: Profile, tmp_p
 def test_sweep_records_what_is_missing_in_a_process_and_then_does_nothing(
     record: dict, tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(tpccma.runs.workers.os, "cpu_count", lambda: 1)
     runs, results = tmp_path / "runs", tmp_path / "results"
     monkeypatch.setattr(tpccma.runs.sweep, "planned_jobs", lambda name: [Job("base", 0.0, 0), CENTRED])
     assert sweep(tiny_profile, 1, runs, results) == []  # CENTRED is recorded, as if an earlier sweep had been killed
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert "profile demo: 1 runs recorded, 1 to do" in shown
     assert "1/1 demo base-a0-s0 done; 0 min left" in shown
     table = load_results(results)
@@ -157,7 +144,7 @@ def test_sweep_records_what_is_missing_in_a_process_and_then_does_nothing(
     tasks = note_tasks(monkeypatch)
     assert sweep(tiny_profile, 1, runs, results) == []
     assert tasks == [{}]
-    assert "profile demo: 2 runs recorded, 0 to do" in capsys.readouterr().out
+    assert "profile demo: 2 runs recorded, 0 to do" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in results.rglob("*.*")} == before
 
 
@@ -168,7 +155,7 @@ def test_sweep_goes_on_after_a_run_that_fails(
     monkeypatch.setattr(tpccma.runs.sweep, "planned_jobs", lambda name: jobs)
     assert sweep(tiny_profile, 1, tmp_path / "runs", tmp_path / "results") == ["demo clip-a0.5-s0"]
     assert load_results(tmp_path / "results").method.tolist() == ["mean-centering"]
-    assert "1/2 demo clip-a0.5-s0 FAILED: ValueError: method 'clip' has no dial" in capsys.readouterr().out
+    assert "1/2 demo clip-a0.5-s0 FAILED: ValueError: method 'clip' has no dial" in capsys.readouterr().err
     jobs[0] = Job("realign", 0.0, 0)
     tasks = note_tasks(monkeypatch)
     assert sweep(tiny_profile, 1, tmp_path / "runs", tmp_path / "results") == []
@@ -189,132 +176,34 @@ def test_sweep_trains_the_base_before_the_runs_that_need_it(
     assert len(load_records(tmp_path / "results")) == 2
 
 
-# ---- repeated runs
-
-
-def test_fresh_record_is_verified(record: dict, tiny_profile: Profile, tmp_path: Path):
-    rows = verify(record, tiny_profile)
-    assert rows.ok.all() and set(rows.run) == {"mean-centering-a0-s1"}
-    assert dict(zip(rows.measure, rows.recorded, strict=True)) == record["metrics"] == record["metrics"] | FOUND
-    assert rows.again.tolist() == rows.recorded.tolist() and rows.difference.eq(0).all()
-    assert set(rows.tolerance) == {1e-4}
-    assert len(load_records(tmp_path / "results")) == 1  # what it repeats lies elsewhere
-
-
-def test_changed_figure_is_found(record: dict, tiny_profile: Profile):
-    record["metrics"]["zeroshot_top5"] = 0.2502  # more than 1e-4 off
-    rows = verify(record, tiny_profile).set_index("measure")
-    assert rows.ok.drop("zeroshot_top5").all() and not rows.ok["zeroshot_top5"]
-    assert rows.difference["zeroshot_top5"] == pytest.approx(0.0002)
-
-
-@pytest.mark.parametrize("part, value", [("hardware", {"device": "another"}), ("versions", {"torch": "0.1"})])
-def test_record_of_another_machine_is_compared_with_tolerance(
-    part: str, value: dict, record: dict, tiny_profile: Profile
+def test_sweep_leaves_records_of_other_code_alone_until_they_are_to_be_made_anew(
+    record: dict, tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_threads, capsys
 ):
-    record[part] |= value
-    record["metrics"] |= {"raw_gap": 0.275, "clustering_ari": 0.40, "zeroshot_top5": 0.9}
-    rows = verify(record, tiny_profile).set_index("measure")
-    assert list(rows.index) == list(DRIFT)  # so not of top 5
-    assert rows.tolerance.to_dict() == DRIFT
-    assert rows.ok["raw_gap"] and rows.ok["zeroshot_top1"]  # 0.025 off, of 0.03
-    assert not rows.ok["clustering_ari"]  # 0.15 off, of 0.12
+    base = Job("base", 0.0, 1)
+    monkeypatch.setattr(tpccma.runs.sweep, "planned_jobs", lambda name: [CENTRED, base])
+    given = (tiny_profile, 1, tmp_path / "runs", tmp_path / "results")
+    assert sweep(*given) == []  # the base is recorded beside CENTRED, both by this code
+    assert "other code" not in capsys.readouterr().err
+    assert sweep(*given, fresh=True) == []
+    assert "2 runs recorded, 0 to do" in capsys.readouterr().err
+
+    kept = change(record, tmp_path / "results", code=record["code"] | {"evaluation": "0123456789abcdef"})
+    assert sweep(*given) == []
+    shown = capsys.readouterr().err
+    assert "2 runs recorded, 0 to do" in shown
+    assert "1 were recorded by other code and are left alone; --fresh makes them anew" in shown
+    assert load_records(tmp_path / "results")[1] == kept
+    assert sweep(*given, fresh=True) == []
+    assert "1 runs recorded, 1 to do\n1 were recorded by other code and are made anew" in capsys.readouterr().err
+    assert load_records(tmp_path / "results")[1]["code"] == record["code"]
+
+    old = {key: value for key, value in record.items() if key != "code"}  # as of the first 432 records
+    record_path("demo", "mean-centering", 0.0, 1, tmp_path / "results").write_text(json.dumps(old))
+    assert sweep(*given, fresh=True) == []
+    assert "2 runs recorded, 0 to do" in capsys.readouterr().err
+    assert load_records(tmp_path / "results")[1] == old
 
 
-def test_run_repeats_with_the_recorded_number_of_threads(
-    record: dict, tiny_profile: Profile, monkeypatch: pytest.MonkeyPatch
-):
-    asked: list[int] = []
-    monkeypatch.setattr(tpccma.runs.sweep.torch, "set_num_threads", asked.append)
-    record["hardware"]["threads"] = 11
-    verify(record, tiny_profile)
-    assert asked == [11]
-
-
-def shell(profile: Profile, tmp_path: Path, *arguments: str) -> list[str]:
-    """Arguments of `main` for a profile in a file, all work below tmp_path."""
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(profile.model_dump(mode="json")))
-    folders = ["--runs-dir", str(tmp_path / "runs"), "--results-dir", str(tmp_path / "results")]
-    return ["--profile", str(path), *folders, *arguments]
-
-
-@pytest.mark.parametrize("changed, verdict, status", [(False, "repeats", 0), (True, "DIFFERS", 1)])
-def test_command_verifies(
-    changed: bool, verdict: str, status: int, record: dict, tiny_profile: Profile, tmp_path: Path, in_threads, capsys
-):
-    if changed:
-        change(record, tmp_path / "results", metrics=record["metrics"] | {"cider": 0.3})
-    with pytest.raises(SystemExit) as ended:
-        main(shell(tiny_profile, tmp_path, "--verify", "1"))
-    assert ended.value.code == status
-    shown = capsys.readouterr().out
-    assert f"mean-centering-a0-s1: {verdict}; {len(record['metrics'])} measures compared, largest difference" in shown
-    assert ("cider" in shown) == changed
-
-
-def test_command_draws_the_runs_it_verifies_by_seed(
-    record: dict, tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    for seed in range(2, 12):
-        moved = record | {"seed": seed}
-        record_path("demo", record["method"], 0.0, seed, tmp_path / "results").write_text(json.dumps(moved))
-    tasks = note_tasks(monkeypatch)
-    for seed in ("0", "0", "1"):
-        with pytest.raises(SystemExit):
-            main(shell(tiny_profile, tmp_path, "--verify", "4", "--seed", seed))
-    drawn = [list(noted) for noted in tasks]
-    assert [len(set(names)) for names in drawn] == [4, 4, 4]
-    assert drawn[0] == drawn[1] != drawn[2]
-
-
-# ---- the command
-
-
-@pytest.mark.parametrize(
-    "arguments, named",
-    [
-        (["--jobs", "0"], "--jobs must be 1 or more, got 0"),
-        (["--jobs", "x"], "invalid int value: 'x'"),
-        (["--verify", "0"], "--verify must be 1 or more, got 0"),
-        (["--verify", "-2"], "--verify must be 1 or more, got -2"),
-        (["--verify", "2"], "--verify 2: profile 'demo' has 1 records"),
-        (["--profile", "demoo"], "unknown profile 'demoo'"),
-    ],
-)
-def test_command_names_a_bad_argument(
-    arguments: list[str], named: str, record: dict, tiny_profile: Profile, tmp_path: Path, capsys
-):
-    with pytest.raises(SystemExit) as ended:
-        main(shell(tiny_profile, tmp_path, *arguments))
-    assert ended.value.code == 2
-    assert named in capsys.readouterr().err
-
-
-def test_command_sweeps(tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick, in_threads):
-    monkeypatch.setattr(tpccma.runs.sweep, "planned_jobs", lambda name: [CENTRED])
-    main(shell(tiny_profile, tmp_path, "--jobs", "2"))
-    assert is_recorded(tiny_profile, CENTRED, tmp_path / "results")
-
-
-def test_command_says_which_runs_failed(tiny_profile: Profile, tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr(tpccma.runs.sweep, "sweep", lambda *given: ["demo clip-a0-s1", "demo clip-a0-s2"])
-    with pytest.raises(SystemExit) as ended:
-        main(shell(tiny_profile, tmp_path))
-    assert ended.value.code == 1
-    assert capsys.readouterr().err == "2 runs failed: demo clip-a0-s1, demo clip-a0-s2\n"
-
-
-def test_command_passes_the_data_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    given: list[Profile] = []
-    monkeypatch.setattr(tpccma.runs.sweep, "sweep", lambda profile, *others: given.append(profile) or [])
-    main(["--profile", "fashion", "--data-dir", str(tmp_path)])
-    assert given[0].data.data_dir == tmp_path
-
-
-def test_command_searches_rates(tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    table = pd.DataFrame({"method": "clip", "learning_rate": [1e-4, 1e-3], "score": [0.2, 0.3]})
-    monkeypatch.setattr(tpccma.runs.sweep, "search_rates", lambda *given: table)
-    monkeypatch.setattr(tpccma.runs.sweep, "sweep", lambda *given: pytest.fail("swept"))
-    main(shell(tiny_profile, tmp_path, "--grid"))
-    assert capsys.readouterr().out == "{'clip': 0.001}\n"
+def test_records_of_the_book_name_no_code_and_are_valid():
+    records = load_records(Path(__file__).parents[1] / "results")
+    assert len(records) >= 432 and not any(map(is_of_other_code, records))

@@ -1,18 +1,25 @@
+import os
+import signal
+import subprocess
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
+import psutil
 import pytest
-import torch
 
+import tpccma.runs.shared
 import tpccma.runs.workers
+from tests.look_around import look_around
 from tpccma import load_profile
-from tpccma.runs.workers import run_all, train_bases
+from tpccma.runs.shared import train_bases
+from tpccma.runs.workers import run_all
 
 
 def note_tasks(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Let `run_all` do nothing but note its tasks."""
     noted: list[dict] = []
-    monkeypatch.setattr(tpccma.runs.workers, "run_all", lambda work, tasks, jobs: noted.append(tasks) or [])
+    monkeypatch.setattr(tpccma.runs.shared, "run_all", lambda work, tasks, jobs: noted.append(tasks) or [])
     return noted
 
 
@@ -27,7 +34,7 @@ def test_failing_task_stops_no_other(in_threads, capsys):
     problem = done.pop("two")
     assert isinstance(problem, ValueError) and str(problem) == "-2 is negative"
     assert done == {"one": 0.5, "three": 1.5}
-    lines = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert [line[:3] for line in lines] == ["1/3", "2/3", "3/3"]
     assert sum("two FAILED: ValueError: -2 is negative" in line for line in lines) == 1
     assert all(line.endswith("min left") for line in lines)
@@ -49,18 +56,57 @@ def test_tasks_not_begun_are_dropped_when_the_caller_stops(in_threads):
 @pytest.mark.parametrize(
     "jobs, cores, threads", [(1, 2, 2), (2, 2, 1), (2, 5, 2), (3, 2, 1)]
 )  # processes share the cores, each has one thread at least
-def test_processes_share_the_cores(jobs: int, cores: int, threads: int, monkeypatch: pytest.MonkeyPatch):
-    made: list[tuple] = []
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+def test_processes_share_the_cores(jobs: int, cores: int, threads: int, in_threads, monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    start = tpccma.runs.workers.start_worker
+    monkeypatch.setattr(tpccma.runs.workers, "start_worker", lambda threads: asked.append(threads) or start(threads))
     monkeypatch.setattr(tpccma.runs.workers.os, "cpu_count", lambda: cores)
-    monkeypatch.setattr(
-        tpccma.runs.workers, "ProcessPoolExecutor", lambda *given: made.append(given) or ThreadPoolExecutor(given[0])
+    tasks = {str(number): (number,) for number in range(5)}
+    assert dict(run_all(half, tasks, jobs)) == {"0": 0.0, "1": 0.5, "2": 1.0, "3": 1.5, "4": 2.0}
+    assert asked == [threads] * jobs
+
+
+def test_process_that_dies_fails_its_task_alone_and_nothing_is_left_of_its_settings(
+    monkeypatch: pytest.MonkeyPatch, capfd
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+    monkeypatch.setattr(tpccma.runs.workers.os, "cpu_count", lambda: 3)
+    before = dict(os.environ)
+    done = dict(run_all(look_around, {"one": (), "two": ("of memory",), "three": ()}, jobs=1))
+    assert list(done) == ["one", "two", "three"]
+    assert isinstance(done["two"], BrokenProcessPool) and "killed" in str(done["two"])
+    assert done["one"] == done["three"] == (3, "3", "1")
+    assert "2/3 two FAILED: BrokenProcessPool: its process died" in capfd.readouterr().err
+    assert dict(os.environ) == before
+
+
+WAITING = """
+import time
+from tpccma.runs.workers import run_all
+
+for name, _ in run_all(time.sleep, {"short": (0,), "long": (600,)}, 1):
+    print(name, flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_processes_end_with_the_first_one(how: signal.Signals):
+    started = psutil.Popen(
+        [sys.executable, "-c", WAITING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
-    assert list(run_all(half, {"one": (1,)}, jobs)) == [("one", 0.5)]
-    ((workers, context, initializer, arguments),) = made
-    assert (workers, context.get_start_method(), arguments) == (jobs, "spawn", (threads,))
-    assert initializer is torch.set_num_threads
-    assert tpccma.runs.workers.os.environ["OMP_NUM_THREADS"] == str(threads)
+    with started.stdout:
+        assert started.stdout.readline() == b"short\n"
+        processes = started.children(recursive=True)
+        if how == signal.SIGINT:
+            os.killpg(started.pid, how)  # as a terminal does
+        else:
+            started.send_signal(how)
+        _, alive = psutil.wait_procs([started, *processes], timeout=60)
+    assert len(processes) > 0 and alive == []
 
 
 # ---- bases

@@ -30,7 +30,7 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
     if any(Path(results_dir).glob("*/*.json")):
         build_csv(results_dir)
     if not path.is_file():
-        raise FileNotFoundError(f"no {path}: run `python -m tpccma.results` where the folder of records is")
+        raise FileNotFoundError(f"no {path} and no records there: name their folder, or record runs by `tpccma sweep`")
     table = pd.read_csv(path)
     table["model"] = table.method.where(table.method != "tpc-cma", "alpha " + table.alpha.map("{:g}".format))
     if profile is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS, run_name
 
+BASE = "base"  # in place of a method: the model that the others start from
 ALPHAS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 SEEDS = (0, 1, 2, 3, 4)
 ABLATION_SEEDS = {"demo": SEEDS[:3], "fashion": SEEDS}  # a run of the demo takes three times as long
@@ -24,6 +25,12 @@ class Job:
         return run_name(self.method, self.alpha, self.seed)
 
 
+def job_of(method: str, alpha: float | None = None, seed: int = 0) -> Job:
+    """Name a run; alpha, where it is left out, is 0.5 of a method with the dial and 0 of the others."""
+    dial = method in METHODS and METHODS[method].dial
+    return Job(method, (ABLATION_ALPHA if dial else 0.0) if alpha is None else alpha, seed)
+
+
 def planned_jobs(profile: str) -> list[Job]:
     """List the runs of a profile: all methods, alphas and ablations, or, of a variant such as "demo-scale-20", a few.
 
@@ -34,9 +41,9 @@ def planned_jobs(profile: str) -> list[Job]:
         The jobs, seed by seed, ablations last.
     """
     if "-" in profile:
-        settings = [("base", 0.0), *(("tpc-cma", alpha) for alpha in VARIANT_ALPHAS)]
+        settings = [(BASE, 0.0), *(("tpc-cma", alpha) for alpha in VARIANT_ALPHAS)]
         return [Job(*setting, seed) for seed in SEEDS for setting in settings]
     others = [name for name in METHODS if name != "tpc-cma" and name not in ABLATIONS]
-    settings = [("base", 0.0), *(("tpc-cma", alpha) for alpha in ALPHAS), *((name, 0.0) for name in others)]
+    settings = [(BASE, 0.0), *(("tpc-cma", alpha) for alpha in ALPHAS), *((name, 0.0) for name in others)]
     jobs = [Job(*setting, seed) for seed in SEEDS for setting in settings]
     return jobs + [Job(name, ABLATION_ALPHA, seed) for seed in ABLATION_SEEDS.get(profile, SEEDS) for name in ABLATIONS]

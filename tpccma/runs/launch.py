@@ -1,4 +1,4 @@
-"""Fine-tune from a notebook on all GPUs of this machine, as ``accelerate launch -m tpccma.train`` does from a shell."""
+"""Fine-tune from a notebook on all GPUs of this machine, as ``accelerate launch -m tpccma train`` does from a shell."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a profile's runs take before any is started: ``python -m tpccma.plan --profile paper``.
+"""What a profile's runs take before any is started: ``tpccma plan --profile paper``.
 
 Every figure names its source: counted in data that are there, computed from the profile, measured on the model here, or
 given on the command line. What is none of these is said to be unknown, with the way to find it out.
@@ -6,7 +6,6 @@ given on the command line. What is none of these is said to be unknown, with the
 Legend: B pairs in a batch of all processes together, G processes, one a GPU.
 """
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -212,7 +211,8 @@ def _probe(profile: Profile, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.randn(count, profile.model.image_width), torch.randn(count, profile.model.text_width)
     config = open_clip.get_model_config(profile.model.name)
     size, text = config["vision_cfg"]["image_size"], config["text_cfg"]
-    tokens = torch.randint(1, text.get("vocab_size", 49408), (count, text.get("context_length", 77)))
+    tokens = torch.ones(count, text.get("context_length", 77), dtype=torch.long)
+    tokens[:, -1] = text.get("vocab_size", 49408) - 1  # the largest id, where a text ends: shorter ones take less
     return torch.randn(count, 3, size, size), tokens
 
 
@@ -224,8 +224,8 @@ def sweep_runs() -> list[Job]:
 
 def sweep_commands(profile: str, gpus: int = 1, seeds: tuple[int, ...] = SEEDS) -> list[str]:
     """Write the commands of the sweep: the base first, then the dial by papermill, then the other methods."""
-    one = "python -m tpccma.train"
-    many = one if gpus == 1 else f"accelerate launch --num_processes {gpus} -m tpccma.train"
+    one = "tpccma train"
+    many = one if gpus == 1 else f"accelerate launch --num_processes {gpus} -m tpccma train"
     commands = ["mkdir -p runs", f"{one} --profile {profile} --method base"]
     for seed in seeds:
         for alpha in ALPHAS:
@@ -239,28 +239,3 @@ def sweep_commands(profile: str, gpus: int = 1, seeds: tuple[int, ...] = SEEDS) 
             if not method.dial
         ]
     return commands
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Say what a profile's runs take, and print the commands of its sweep."""
-    parser = argparse.ArgumentParser(prog="python -m tpccma.plan", description=main.__doc__)
-    parser.add_argument("--profile", default="paper", help="name, or path of a .yaml file")
-    parser.add_argument("--data-dir", help="where the profile's data lie, to count them")
-    parser.add_argument("--pairs", type=int, help="training pairs in an epoch, where they cannot be counted")
-    parser.add_argument("--samples-per-second", type=float, help="of all GPUs together, from a first run's steps.csv")
-    parser.add_argument("--gpus", type=int, default=1, help="processes, one a GPU")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=(), help="for which to say the memory")
-    given = parser.parse_args(arguments)
-    try:
-        profile = load_profile(given.profile, **({"data__data_dir": given.data_dir} if given.data_dir else {}))
-        table = plan(profile, given.pairs, given.samples_per_second, given.gpus, tuple(given.batch_sizes))
-    except (ValueError, FileNotFoundError) as error:
-        parser.exit(2, f"error: {error}\n")
-    for row in table.itertuples():
-        print(f"{row.Index:36}{row.value:>40}   {row.source}")
-    print("\nThe sweep, in order:")
-    print("\n".join(sweep_commands(given.profile, given.gpus)))
-
-
-if __name__ == "__main__":
-    main()

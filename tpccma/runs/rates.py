@@ -1,6 +1,6 @@
 """Learning rates of the trained methods: as many tried for each, scored on validation data.
 
-``python -m tpccma.sweep --profile demo --grid`` writes them to ``results/learning_rates.csv``.
+``tpccma rates --profile demo`` writes them to ``results/learning_rates.csv`` and prints the best.
 """
 
 from dataclasses import replace
@@ -11,7 +11,8 @@ import pandas as pd
 from tpccma.files import write_whole
 from tpccma.methods import ABLATION_ALPHA, METHODS
 from tpccma.profiles import Profile, load_profile
-from tpccma.runs.workers import corpus_of, run_all, train_bases
+from tpccma.runs.shared import corpus_of, train_bases
+from tpccma.runs.workers import run_all
 from tpccma.tasks.evaluation import evaluate
 from tpccma.training.run import fine_tune
 
@@ -74,7 +75,7 @@ def search_rates(profile: Profile, jobs: int = 1, runs_dir: str = "runs", result
     }
     train_bases(profile, {0} if tasks else set(), jobs, runs_dir)
     for _, result in run_all(try_rate, tasks, jobs):
-        if isinstance(result, Exception):
+        if isinstance(result, BaseException):
             raise result
         rows.append(result)
         table = pd.DataFrame(rows).sort_values(["profile", "method", "learning_rate"])

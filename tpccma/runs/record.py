@@ -1,27 +1,109 @@
-"""Measure a run, and put together all there is to say of it."""
+"""Make runs, measure them, and put together all there is to say of each."""
 
 import json
+import logging
 import math
-import platform
-import subprocess
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import torch
 
+from tpccma.curriculum import check_alpha
 from tpccma.data import Corpus, load_corpus
+from tpccma.data.content import content_of_files
 from tpccma.files import write_whole
-from tpccma.methods import METHODS
+from tpccma.methods import METHODS, check_method
 from tpccma.profiles import Profile
+from tpccma.runs.jobs import BASE, Job
+from tpccma.runs.provenance import git_revision, hardware, versions
 from tpccma.runs.records import check_free, read_record, record_path, save_record
-from tpccma.tasks.evaluation import evaluate
-from tpccma.training.run import Run
+from tpccma.runs.shared import corpus_of
+from tpccma.tasks.evaluation import TASKS, evaluate
+from tpccma.training.encoders import load_encoder
+from tpccma.training.folder import UNKNOWN, this_process
+from tpccma.training.run import Run, base_run, check_seed, fine_tune
 
-PACKAGES = ("torch", "open_clip_torch", "accelerate", "scikit-learn", "pycocoevalcap", "numpy", "tpccma")
+logger = logging.getLogger(__name__)
 
 
-def record_run(run: Run, corpus: Corpus | None = None, results_dir: str | Path = "results") -> dict:
+def train_and_record(
+    profile: Profile,
+    job: Job,
+    runs_dir: str | Path = "runs",
+    results_dir: str | Path = "results",
+    fresh: bool = False,
+) -> dict | None:
+    """Fine-tune, evaluate and record one run, in one process or as one of many that train together.
+
+    Args:
+        profile: what to run; where it expects something of its base, that is measured first, see `check_base`.
+        job: which run of it.
+        runs_dir: checkpoints and logs.
+        results_dir: where its record goes.
+        fresh: make anew what other code has made.
+
+    Returns:
+        The record; None in all processes but the first, which alone evaluates.
+
+    Raises:
+        ValueError: for an impossible job, before any work; or see `check_base` and `check_free`.
+        FileNotFoundError: if the data are not there, or the base has not been measured.
+    """
+    check_job(job)
+    check_free(profile, (job.method, job.alpha, job.seed), content_of_files(profile.data), results_dir)
+    if job.method != BASE:
+        check_base(profile, results_dir)
+    run = train(profile, job, runs_dir, fresh=fresh)
+    if not this_process().is_main_process:
+        return None
+    record = record_run(run, results_dir=results_dir, fresh=fresh)
+    if job.method == BASE:
+        check_base(profile, results_dir)
+    return record
+
+
+def check_job(job: Job) -> None:
+    """See to it that there can be such a run.
+
+    Raises:
+        ValueError: naming its method, alpha or seed otherwise.
+    """
+    check_alpha(job.alpha)
+    check_seed(job.seed)
+    if job.method == BASE and job.alpha:
+        raise ValueError(f"the base model is not trained here and takes no alpha, got alpha={job.alpha:g}")
+    if job.method not in (BASE, *METHODS):
+        raise ValueError(f"unknown method {job.method!r}: give one of {', '.join((BASE, *METHODS))}")
+    if job.method != BASE:
+        check_method(job.method, job.alpha)
+
+
+def run_job(
+    profile: Profile,
+    job: Job,
+    runs_dir: str | Path = "runs",
+    results_dir: str | Path = "results",
+    fresh: bool = False,
+) -> dict:
+    """Train, evaluate and record one job in this process; several of one profile load its data once.
+
+    Args and returns as `train_and_record`.
+    """
+    corpus = corpus_of(profile)
+    return record_run(train(profile, job, runs_dir, corpus, fresh), corpus, results_dir, fresh)
+
+
+def train(profile: Profile, job: Job, runs_dir: str | Path, corpus: Corpus | None = None, fresh: bool = False) -> Run:
+    """Make the run of a job, or load what an earlier call has made."""
+    git_revision()  # asked now, and remembered: of the code that is loaded, whatever is committed while it runs
+    if job.method == BASE:
+        return base_run(profile, job.seed, runs_dir, corpus, fresh)
+    return fine_tune(profile, job.method, job.alpha, job.seed, runs_dir, corpus, fresh)
+
+
+def record_run(
+    run: Run, corpus: Corpus | None = None, results_dir: str | Path = "results", fresh: bool = False
+) -> dict:
     """Evaluate a run, or load what an earlier call has measured, and see to it that there is a published record.
 
     The record goes to ``record.json`` in the run's folder, and to ``<results_dir>`` where no run of the same
@@ -31,6 +113,7 @@ def record_run(run: Run, corpus: Corpus | None = None, results_dir: str | Path =
         run: a finished run.
         corpus: the profile's data, where the caller has it loaded already.
         results_dir: where the published records lie.
+        fresh: measure anew, and replace the published record, where other code has made them; else that is told of.
 
     Returns:
         The record, see `make_record`; ``data`` in it says what was read, left out and chosen, where that is not fixed.
@@ -39,19 +122,71 @@ def record_run(run: Run, corpus: Corpus | None = None, results_dir: str | Path =
         ValueError: see `check_free`.
     """
     check_free(run.profile, (run.method, run.alpha, run.seed), run.content, results_dir)
-    own = run.folder / "record.json"
-    settings = run.profile.model_dump(mode="json")["evaluation"]
-    if own.is_file() and read_record(own).get("evaluation") == settings:
-        record = read_record(own)
-    else:
-        scale = run.encoder.model.logit_scale.exp().item()
-        corpus = corpus or load_corpus(run.profile)
-        record = make_record(run, evaluate(run, corpus) | {"logit_scale": scale}) | {"evaluation": settings}
-        if read := corpus.report | _streamed(run):
-            record["data"] = read
-        write_whole(own, json.dumps(record, indent=1) + "\n")
-    save_record(record, results_dir)
+    record = _measured(run, fresh) or _measure(run, corpus)
+    save_record(record, results_dir, replace_other_code=fresh)
     return record
+
+
+def _measured(run: Run, fresh: bool) -> dict | None:
+    """Load what was measured of a run before, with the evaluation that the profile asks for; None where there is none.
+
+    What other code has measured is told of, once if that was not noted; where it is to be `fresh`, it counts as none.
+    """
+    path = run.folder / "record.json"
+    if not path.is_file():
+        return None
+    record = read_record(path)
+    found = record.get("code", {})
+    if record.get("evaluation") != _evaluation(run) or (fresh and found != run.code):
+        return None
+    if found != run.code and found.get("evaluation") != UNKNOWN:
+        logger.warning(
+            "%s was made by other code (%s, now %s) and is used as it is; fresh=True, or --fresh, measures anew",
+            *(path, found or "not noted", run.code),
+        )
+    if run.code and not found:
+        record["code"] = run.code | {"evaluation": UNKNOWN}
+        write_whole(path, json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def _measure(run: Run, corpus: Corpus | None) -> dict:
+    """Evaluate a run and keep its record in its folder."""
+    scale = run.encoder.model.logit_scale.exp().item()
+    corpus = corpus or load_corpus(run.profile)
+    record = make_record(run, evaluate(run, corpus) | {"logit_scale": scale}) | {"evaluation": _evaluation(run)}
+    if read := corpus.report | _streamed(run):
+        record["data"] = read
+    write_whole(run.folder / "record.json", json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def measure(
+    profile: Profile,
+    checkpoint: Path | None = None,
+    tasks: Sequence[str] | None = None,
+    seed: int = 0,
+    runs_dir: str | Path = "runs",
+) -> dict[str, float]:
+    """Measure a model on a profile's test data, without a record.
+
+    Args:
+        profile: its data, architecture and evaluation.
+        checkpoint: weights of that architecture; None takes the base model, which is trained where it is missing.
+        tasks: some of `tpccma.tasks.evaluation.TASKS`; None is all.
+        seed: of the caption decoder and, where a profile has several bases, the base.
+        runs_dir: where the base is.
+
+    Returns:
+        The measures, see `tpccma.evaluate`.
+    """
+    encoder = load_encoder(profile, checkpoint) if checkpoint else base_run(profile, seed, runs_dir).encoder
+    encoder.use_gpu()
+    return evaluate(encoder, load_corpus(profile), tasks or TASKS, settings=profile.evaluation, seed=seed)
+
+
+def _evaluation(run: Run) -> dict:
+    return run.profile.model_dump(mode="json")["evaluation"]
 
 
 def make_record(run: Run, metrics: dict[str, float]) -> dict:
@@ -63,8 +198,8 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
 
     Returns:
         A dictionary that JSON can hold: the keys of the run, its fingerprint, the content of its data where they lie in
-        files, how it was trained (None if it was not), versions, git revision, hardware, wall seconds and samples a
-        second of its training, and the metrics.
+        files, how it was trained (None if it was not), digests of the code that trained and evaluated it, versions, git
+        revision, hardware, wall seconds and samples a second of its training, and the metrics.
 
     Raises:
         ValueError: if a metric is not finite; the message names it.
@@ -80,9 +215,10 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
         "fingerprint": run.fingerprint,
         **({"content": run.content} if run.content else {}),
         "training": _training(run),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "git_revision": REVISION,
-        "hardware": {"machine": platform.machine(), "threads": torch.get_num_threads(), "device": _device()},
+        **({"code": run.code} if run.code else {}),
+        "versions": versions(),
+        "git_revision": git_revision(),
+        "hardware": hardware(),
         "wall_seconds": round(run.wall_seconds, 1),
         "samples_per_second": round(run.samples_per_second, 1),
         "metrics": {name: round(float(value), 6) for name, value in metrics.items()},
@@ -123,10 +259,10 @@ def check_base(profile: Profile, results_dir: str | Path = "results") -> pd.Data
     """
     if not profile.expected:
         return pd.DataFrame(columns=["expected", "measured", "ok"])
-    path = record_path(profile.name, "base", 0.0, 0, results_dir)
+    path = record_path(profile.name, BASE, 0.0, 0, results_dir)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no {path}: measure the base model first, `python -m tpccma.train --profile {profile.name} --method base`"
+            f"no {path}: measure the base model first, `tpccma train --profile {profile.name} --method base`"
         )
     table = pd.DataFrame({"expected": profile.expected}).assign(measured=pd.Series(read_record(path)["metrics"]))
     table["ok"] = (table.measured - table.expected).abs() <= profile.expected_within
@@ -138,35 +274,3 @@ def check_base(profile: Profile, results_dir: str | Path = "results") -> pd.Data
             "figures of its own in `expected`, or none"
         )
     return table
-
-
-def _git_revision() -> str | None:
-    """Name the commit; "-dirty" if the package differs from it."""
-    folder = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-REVISION = _git_revision()  # of the code that this process has loaded, whatever is committed while it runs
-
-
-def _device() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_name()
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.is_file()
-        else []
-    )
-    return names[0] if names else platform.processor()

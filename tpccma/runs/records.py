@@ -60,7 +60,7 @@ def check_free(
         )
 
 
-def save_record(record: dict, results_dir: str | Path = "results") -> Path:
+def save_record(record: dict, results_dir: str | Path = "results", replace_other_code: bool = False) -> Path:
     """Write a record to ``<results_dir>/<profile>/<method>-a<alpha>-s<seed>.json`` and complete the CSV.
 
     A record that is there already and has the same fingerprint and evaluation is left alone: the run repeats it.
@@ -68,12 +68,13 @@ def save_record(record: dict, results_dir: str | Path = "results") -> Path:
     Args:
         record: from `make_record`.
         results_dir: where the records lie.
+        replace_other_code: write it also where the record that is there was made by other code.
 
     Returns:
         The path of the JSON file.
     """
     path = record_path(record["profile"], record["method"], record["alpha"], record["seed"], results_dir)
-    same = ("fingerprint", "evaluation")
+    same = ("fingerprint", "evaluation", *(["code"] if replace_other_code else []))
     if not path.is_file() or any(read_record(path).get(key) != record.get(key) for key in same):
         write_whole(path, json.dumps(record, indent=1) + "\n")
     build_csv(results_dir)

@@ -1,21 +1,21 @@
-"""Independent work in processes of its own, and what the processes share: the data, and bases trained beforehand."""
+"""Independent work in processes of its own."""
 
-import multiprocessing
 import os
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from pathlib import Path
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 
-import torch
-
-from tpccma.data import Corpus, load_corpus
-from tpccma.profiles import Profile
-from tpccma.training.run import base_run
+from joblib.externals.loky import ProcessPoolExecutor
 
 
 def run_all(work: Callable, tasks: dict[str, tuple], jobs: int) -> Iterator[tuple[str, object]]:
     """Do independent tasks in processes of their own, with a line for each and an estimate of the time left.
+
+    A task whose process dies, as for want of memory, has failed; the others go on.
 
     Args:
         work: a function at the top of a module, so that another process finds it.
@@ -25,50 +25,57 @@ def run_all(work: Callable, tasks: dict[str, tuple], jobs: int) -> Iterator[tupl
     Yields:
         Name and result of each task as it ends, or the exception that ended it.
     """
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    os.environ |= {"OMP_NUM_THREADS": str(threads), "THP_MEM_ALLOC_ENABLE": "1"}  # huge pages: 0.9 of the time
-    began, context = time.perf_counter(), multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (threads,)) as pool:
-        futures = {pool.submit(work, *arguments): name for name, arguments in tasks.items()}
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                left = (time.perf_counter() - began) / done * (len(futures) - done)
-                problem = future.exception()
-                state = f"FAILED: {type(problem).__name__}: {problem}" if problem else "done"
-                print(f"{done}/{len(futures)} {futures[future]} {state}; {left / 60:.0f} min left", flush=True)
-                yield futures[future], problem or future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    threads, began = max(1, (os.cpu_count() or 1) // jobs), time.perf_counter()
+    waiting = list(reversed(tasks.items()))
+    idle = [start_worker(threads) for _ in range(min(jobs, len(tasks)))]
+    busy: dict[Future, tuple[str, Executor]] = {}
+    try:
+        for done in range(1, len(tasks) + 1):
+            while waiting and idle:
+                name, arguments = waiting.pop()
+                worker = idle.pop()
+                busy[worker.submit(work, *arguments)] = (name, worker)
+            future = wait(busy, return_when=FIRST_COMPLETED).done.pop()
+            name, worker = busy.pop(future)
+            problem = _problem(future)
+            idle.append(start_worker(threads) if isinstance(problem, BrokenProcessPool) else worker)
+            _tell(name, problem, done, len(tasks), began)
+            yield name, problem or future.result()
+    finally:
+        for worker in [*idle, *(worker for _, worker in busy.values())]:
+            worker.shutdown(kill_workers=True)
 
 
-_corpora: dict[str, Corpus] = {}
+def start_worker(threads: int) -> Executor:
+    """Make a process that takes one task at a time; of its own, so that it is known which task it died of."""
+    # THP_MEM_ALLOC_ENABLE: huge pages take 0.9 of the time
+    settings = {"OMP_NUM_THREADS": str(threads), "THP_MEM_ALLOC_ENABLE": "1"}
+    return ProcessPoolExecutor(1, initializer=_prepare, initargs=(threads, os.getpid()), env=settings)
 
 
-def corpus_of(profile: Profile) -> Corpus:
-    """Load a profile's data once a process."""
-    key = profile.data.model_dump_json()
-    if key not in _corpora:
-        _corpora[key] = load_corpus(profile)
-    return _corpora[key]
+def _prepare(threads: int, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
+    import torch  # not by whoever merely starts processes
+
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def train_bases(profile: Profile, seeds: set[int], jobs: int = 1, runs_dir: str | Path = "runs") -> None:
-    """Train what bases runs of these seeds start from, before two of them at once train the same one.
-
-    Args:
-        profile: what to run; nothing is trained if its base has weights to load.
-        seeds: of the runs that follow.
-        jobs: processes.
-        runs_dir: checkpoints and logs.
-    """
-    if profile.model.kind == "open_clip":  # one for all seeds
-        seeds = {0} if seeds and profile.model.pretrained is None else set()
-    tasks = {f"{profile.name} base model {seed}": (profile, seed, runs_dir) for seed in sorted(seeds)}
-    if tasks:
-        list(run_all(train_one_base, tasks, jobs))  # one that fails is named here, and by the runs that need it
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone, however that ended."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
-def train_one_base(profile: Profile, seed: int, runs_dir: str | Path = "runs") -> None:
-    """Train a profile's base model, or find it trained."""
-    base_run(profile, seed, runs_dir)
+def _problem(future: Future) -> BaseException | None:
+    problem = future.exception()
+    if isinstance(problem, BrokenProcessPool):
+        return BrokenProcessPool("its process died: it was killed, as it is for want of memory, or crashed")
+    return problem
+
+
+def _tell(name: str, problem: BaseException | None, done: int, count: int, began: float) -> None:
+    left = (time.perf_counter() - began) / done * (count - done)
+    state = f"FAILED: {type(problem).__name__}: {problem}" if problem else "done"
+    print(f"{done}/{count} {name} {state}; {left / 60:.0f} min left", file=sys.stderr, flush=True)
