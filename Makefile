@@ -38,13 +38,13 @@ $(VENV)/.photographs: $(VENV)/.installed
 	@touch $@
 
 base: setup ## Train the demo base model anew, from scratch (15 minutes on 2 cores)
-	$(BIN)/python -m tpccma.base
+	$(BIN)/tpccma base
 
 PROFILE ?= demo
 JOBS ?= 2
 DATA_DIR ?=
 sweep: setup ## Record every run of PROFILE that is missing, in JOBS processes (hours; killed and run again, it resumes)
-	$(BIN)/python -m tpccma.sweep --profile $(PROFILE) --jobs $(JOBS) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
+	$(BIN)/tpccma sweep --profile $(PROFILE) --jobs $(JOBS) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
 notebooks: $(NOTEBOOKS:notebooks/%.ipynb=$(STAMPS)/%.seconds) ## Execute every notebook in place; run again to resume
 

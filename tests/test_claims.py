@@ -244,7 +244,7 @@ def test_a_terminal_shows_the_table(results: pd.DataFrame):
 
 def test_readme_holds_what_the_published_results_give():
     block = readme_block(claims_table(load_results(ROOT / "results")))
-    assert block in (ROOT / "README.md").read_text(), "run `python -m tpccma.claims --readme`"
+    assert block in (ROOT / "README.md").read_text(), "run `tpccma claims --readme`"
 
 
 def test_of_c6_the_paired_reading_is_written_with_its_figure_the_others_by_name():

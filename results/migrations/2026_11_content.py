@@ -4,7 +4,7 @@ Runs of two folders of one shape had one fingerprint and one record. Since then 
 from; those made before lack it, and were all made from one folder. This script adds the key, and nothing else::
 
     python results/migrations/2026_11_content.py PATH_OF_THE_PHOTOGRAPHS
-    python -m tpccma.sweep --profile fashion --verify 2 --data-dir PATH_OF_THE_PHOTOGRAPHS   # they repeat from there
+    tpccma verify 2 --profile fashion --data-dir PATH_OF_THE_PHOTOGRAPHS   # they repeat from there
 
 It has been run; run again, it changes nothing.
 """

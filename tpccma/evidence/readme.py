@@ -13,7 +13,7 @@ from tpccma.evidence.verdicts import VERDICTS
 from tpccma.evidence.writing import write_effect, write_paper
 from tpccma.files import write_whole
 
-BEGIN, END = "<!-- claims: begin, by python -m tpccma.claims --readme -->", "<!-- claims: end -->"
+BEGIN, END = "<!-- claims: begin, by tpccma claims --readme -->", "<!-- claims: end -->"
 
 
 def full_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:

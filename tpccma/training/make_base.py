@@ -1,4 +1,4 @@
-"""Rebuild the base model of the demo profile, which ships with the package: ``make base`` or ``python -m tpccma.base``.
+"""Rebuild the base model of the demo profile, which ships with the package: ``make base`` or ``tpccma base``.
 
 About 10 minutes on two CPU cores; killed and run again, it resumes. Writes ``tpccma/assets/demo_base.safetensors`` and,
 beside it, ``demo_base.json`` with the recipe's fingerprint, the file's checksum and what `tpccma.evaluate` measures on
@@ -42,7 +42,7 @@ def make_card() -> dict:
     }
 
 
-def main() -> None:
+def make_base() -> None:
     """Train the base model, put it where it ships from, measure it and write its card."""
     profile = base_recipe(load_profile("demo"))
     path = card_path().with_name(profile.model.pretrained)
@@ -52,7 +52,3 @@ def main() -> None:
     shown = ("raw_gap", "centroid_gap", "linear_separability", "zeroshot_top1", "t2i_recall_at_1", "clustering_ari")
     print(f"{path}: {card['bytes'] / 1e6:.2f} MB")
     print("\n".join(f"{name:22}{card['metrics'][name]:8.3f}" for name in shown))
-
-
-if __name__ == "__main__":
-    main()

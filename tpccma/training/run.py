@@ -8,10 +8,9 @@ Running the same call again loads what is finished and resumes what is not; what
 made anew with ``fresh=True``. One process or many (``accelerate launch``) run the same code. From a shell, with
 evaluation and record::
 
-    python -m tpccma.train --profile demo --alpha 0.5 --seed 0
+    tpccma train --profile demo --alpha 0.5 --seed 0
 """
 
-import argparse
 import os
 from dataclasses import dataclass, field
 from itertools import islice
@@ -30,7 +29,7 @@ from tpccma.models import Encoder, read_weights
 from tpccma.profiles import Profile, Training, load_profile
 from tpccma.training.checkpoint import LOG
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
-from tpccma.training.folder import WEIGHTS, alone_in, code_of, is_finished, note_code, settle, this_process
+from tpccma.training.folder import WEIGHTS, alone_in, code_of, is_finished, note_code, settle
 from tpccma.training.identity import evaluation_code, fingerprint, joined, training_code
 from tpccma.training.loop import Trainer
 
@@ -275,42 +274,3 @@ def _finish(trainer: Trainer, run: Run) -> None:
         run.encoder.save(run.folder / WEIGHTS)
         trainer.checkpoints.remove()
     trainer.accelerator.wait_for_everyone()
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Fine-tune, evaluate and record one run from the command line."""
-    from tpccma.runs.record import check_base, record_run
-    from tpccma.runs.records import check_free, record_path
-
-    parser = argparse.ArgumentParser(prog="python -m tpccma.train", description=main.__doc__)
-    parser.add_argument("--profile", default="demo", help="name, or path of a .yaml file")
-    parser.add_argument("--method", default="tpc-cma", choices=("base", *METHODS))
-    parser.add_argument("--alpha", type=float, help="0 (plain CLIP) to 1; default 0.5 where the method has the dial")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fresh", action="store_true", help="make anew what other code has made; the old is kept")
-    parser.add_argument("--data-dir", help="where the profile's data lie, if it needs any")
-    parser.add_argument("--runs-dir", default="runs", help="checkpoints and logs")
-    parser.add_argument("--results-dir", default="results", help="records")
-    given = parser.parse_args(arguments)
-    dial = given.method in METHODS and METHODS[given.method].dial
-    alpha = given.alpha if given.alpha is not None else 0.5 if dial else 0.0
-    try:
-        profile = load_profile(given.profile, **({"data__data_dir": given.data_dir} if given.data_dir else {}))
-        check_free(profile, (given.method, alpha, given.seed), content_of_files(profile.data), given.results_dir)
-        if given.method == "base":
-            run = base_run(profile, given.seed, given.runs_dir, fresh=given.fresh)
-        else:
-            check_base(profile, given.results_dir)
-            run = fine_tune(profile, given.method, alpha, given.seed, given.runs_dir, fresh=given.fresh)
-        if not this_process().is_main_process:
-            return  # one process evaluates
-        record = record_run(run, results_dir=given.results_dir)
-        print(record_path(record["profile"], record["method"], record["alpha"], record["seed"], given.results_dir))
-        if given.method == "base":
-            check_base(profile, given.results_dir)
-    except (ValueError, FileNotFoundError) as error:
-        parser.exit(2, f"error: {error}\n")
-
-
-if __name__ == "__main__":
-    main()
