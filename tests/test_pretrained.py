@@ -21,7 +21,7 @@ from tpccma.models.transforms import image_transform
 from tpccma.models.weight_files import checksum, is_openai_archive, read_weights
 from tpccma.profiles import OpenClipModel, Profile
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
-from tpccma.training.run import fingerprint
+from tpccma.training.identity import fingerprint
 
 CONFIG = {
     "embed_dim": 8,

@@ -21,7 +21,6 @@ ROOT = Path(__file__).parents[1]
 TRAINING_CODE = (
     "curriculum.py",
     "loss.py",
-    "metrics/*.py",  # distances that losses are made of
     "methods/*.py",
     "models/*.py",
     "data/*.py",
