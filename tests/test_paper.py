@@ -20,12 +20,12 @@ from safetensors.torch import save_file
 from tests.paper_world import CLASSES, FOODS, PAIRS, SHARDS, SMALL, SPLITS, write_world
 from tpccma import evaluate, fine_tune, load_profile
 from tpccma.data import Corpus, load_corpus
-from tpccma.methods import METHODS
+from tpccma.methods import METHODS, run_name
 from tpccma.profiles import Profile
 from tpccma.runs.rates import try_rate
 from tpccma.runs.record import check_base, make_record, record_run
 from tpccma.runs.records import record_path, save_record
-from tpccma.training.run import base_run, run_name
+from tpccma.training.run import base_run
 
 FASHION = Path(__file__).parents[2] / "shared" / "data" / "fashion-product-images"
 MODEL = "tpccma-paper-test"
@@ -251,13 +251,13 @@ def vit(world: Path) -> Path:
     path.unlink()
 
 
-def command(world: Path, vit: Path, folder: Path, *launcher: str) -> list[str]:
+def command(world: Path, profile: Path, folder: Path, *launcher: str) -> list[str]:
     places = {"--data-dir": world, "--runs-dir": folder / "runs", "--results-dir": folder / "results"}
     given = [str(part) for pair in places.items() for part in pair]
-    return [*launcher, "-m", "tpccma.training.run", "--profile", str(vit), "--alpha", "0.5", *given]
+    return [*launcher, "-m", "tpccma", "train", "--profile", str(profile), "--alpha", "0.5", *given]
 
 
-def check_run(folder: Path) -> None:
+def check_run(folder: Path, architecture: str = "ViT-B-32-quickgelu") -> None:
     """See that all steps were taken once, and that all four evaluations and the counts are in the record."""
     name = run_name("tpc-cma", 0.5, 0)
     (run,) = (folder / "runs" / "paper").glob(f"{name}-*")
@@ -270,7 +270,7 @@ def check_run(folder: Path) -> None:
     assert not any(name.startswith("zeroshot_top1_") for name in record["metrics"])  # 200 classes are not listed
     assert record["data"]["used"] >= 24 and record["data"]["unreadable_image"] > 0
     assert record["data"]["clustering_seed"] == 0 and len(record["data"]["clustering_classes"]) == 20
-    model = open_clip.create_model("ViT-B-32-quickgelu", pretrained=str(run / "model.safetensors"))
+    model = open_clip.create_model(architecture, pretrained=str(run / "model.safetensors"))
     assert model.visual.transformer.resblocks[0].mlp.gelu.__class__.__name__ == "QuickGELU"
 
 
@@ -299,10 +299,32 @@ def test_train_kill_resume_and_evaluate_on_one_process(world: Path, vit: Path, t
     shutil.rmtree(tmp_path / "runs")
 
 
-def test_train_kill_resume_and_evaluate_on_two_processes(world: Path, vit: Path, tmp_path: Path):
+REGISTER = """
+import sys
+
+if "tpccma" in sys.orig_argv:  # a process that trains, or the one that launches it
+    import open_clip
+
+    open_clip.add_model_config({!r})
+"""
+
+
+@pytest.fixture
+def small(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A profile of the small architecture, which processes know that are started here."""
+    path = tmp_path / "base.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = open_clip.create_model(MODEL).state_dict()
+    save_file({name: value.contiguous() for name, value in weights.items()}, path)
+    (tmp_path / "sitecustomize.py").write_text(REGISTER.format(str(world / f"{MODEL}.json")))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return write_profile(tmp_path, model={"name": MODEL, "pretrained": str(path), "quick_gelu": True})
+
+
+def test_train_kill_resume_and_evaluate_on_two_processes(world: Path, small: Path, tmp_path: Path):
     launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", "--cpu", "--num_processes", "2"]
     launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    shown = train_kill_resume(command(world, vit, tmp_path, *launcher), tmp_path, OMP_NUM_THREADS="1")
+    shown = train_kill_resume(command(world, small, tmp_path, *launcher), tmp_path, OMP_NUM_THREADS="1")
     assert shown.count("tpc-cma-a0.5-s0.json") == 1
-    check_run(tmp_path)
-    shutil.rmtree(tmp_path / "runs")
+    check_run(tmp_path, MODEL)
