@@ -19,7 +19,8 @@ import tpccma.training.folder
 from tpccma import fine_tune, load_profile
 from tpccma.data import Corpus
 from tpccma.models import read_weights
-from tpccma.profiles import ANY, FashionData, PaperData, PhotoData, Profile, Unnamed
+from tpccma.profiles import FashionData, PaperData, PhotoData, Profile
+from tpccma.profiles.parts import ANY, Unnamed
 from tpccma.training.folder import CODE, LOCK, WEIGHTS, alone_in, code_of, note_code, settle
 from tpccma.training.identity import (
     EVALUATION_SOURCES,
@@ -38,7 +39,8 @@ from tpccma.training.run import Run
 NO_PART = {
     "__init__": "names what is behind it",
     "files": "writes what it is given",
-    "profiles": "its values are named by the fingerprint",
+    "profiles/__init__": "its values are named by the fingerprint",
+    "profiles/parts": "likewise",
     "data/content": "names the data",
     "training/__init__": "empty",
     "training/run": "calls the rest",

@@ -13,8 +13,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_tensor
 
+from tpccma.data import shard_files
 from tpccma.data import shards as shards_module
-from tpccma.data.shards import COUNTED, PairStream, find_shards
+from tpccma.data.shard_files import find_shards
+from tpccma.data.shards import COUNTED, PairStream
 
 NONE = dict.fromkeys(COUNTED, 0)
 
@@ -264,9 +266,9 @@ def test_file_of_a_shard_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pyte
     samples = {"000": pair(0), "001": {"jpg": bytes(10**6), "txt": b"picture 1"}, "002": pair(2)}
     path = write_shard(tmp_path / "00000.tar", samples, mode="w:gz")
     assert path.stat().st_size < 10_000
-    monkeypatch.setattr(shards_module, "MAX_BYTES", 1_000)
+    monkeypatch.setattr(shard_files, "MAX_BYTES", 1_000)
     with path.open("rb") as stream:
-        assert max(len(file["data"]) for file in shards_module._files(stream, path)) == 1_000
+        assert max(len(file["data"]) for file in shard_files.read_files(stream, path)) == 1_000
     pairs = PairStream([path], to_tensor, tokenizer)
     assert sorted(numbers(pairs, 1, batch_size=2)) == [0, 2]
     assert pairs.tally() == {**NONE, "used": 2, "unreadable_image": 1}

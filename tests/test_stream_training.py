@@ -16,7 +16,8 @@ from torchvision.transforms.functional import to_tensor
 import tpccma.data.shards
 from tpccma import load_profile
 from tpccma.data import Corpus, Pairs
-from tpccma.data.shards import PairSource, find_shards
+from tpccma.data.shard_files import find_shards
+from tpccma.data.shards import PairSource
 from tpccma.methods import METHODS
 from tpccma.profiles import Profile
 from tpccma.training.encoders import build_encoder

@@ -15,7 +15,7 @@ from torch import Tensor
 from tpccma.data.captions import read_captions
 from tpccma.data.corpus import Corpus, Pairs
 from tpccma.data.fashion import read_styles
-from tpccma.data.shards import find_shards
+from tpccma.data.shard_files import find_shards
 
 if TYPE_CHECKING:
     from tpccma.profiles import FashionData, PaperData, PhotoData

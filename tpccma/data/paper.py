@@ -12,7 +12,8 @@ from torch import Tensor
 from tpccma.data.classes import choose_classes, imagenet_folders, small_set
 from tpccma.data.corpus import Corpus
 from tpccma.data.photos import karpathy_splits
-from tpccma.data.shards import PairSource, find_shards
+from tpccma.data.shard_files import find_shards
+from tpccma.data.shards import PairSource
 from tpccma.models.transforms import image_transform
 
 if TYPE_CHECKING:

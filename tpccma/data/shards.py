@@ -10,90 +10,27 @@ A shard is a tar file of ``<key>.jpg``, ``<key>.txt`` and ``<key>.json``; beside
 Legend: B pairs in the batch of one process, (3, H, W) pixels and L tokens as the model takes them.
 """
 
-import json
 import logging
-import re
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import torch
-from braceexpand import braceexpand
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_collate, get_worker_info
 from webdataset.tariterators import group_by_keys
 
-from tpccma.data.pictures import MAX_PIXELS, DamagedPicture, open_picture, reason_of
+from tpccma.data.pictures import DamagedPicture, open_picture, reason_of
+from tpccma.data.shard_files import Shards, read_files, successes
 
 IMAGE_NAMES = ("jpg", "jpeg", "png", "webp")
-MAX_BYTES = 3 * MAX_PIXELS  # read of one file of a shard: what the largest picture has in all, uncompressed
-META = re.compile(r"__[^/]*__(/|$)")  # webdataset's own notes in a shard
 COUNTED = ("used", "without_text", "without_image", "unreadable_image", "broken_shard")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Shards:
-    """Which shards there are.
-
-    Args:
-        paths: those that exist, in order.
-        missing: those that do not.
-        pairs: how many pairs the existing ones hold by their ``_stats.json``; None if one of these is not there.
-    """
-
-    paths: list[Path]
-    missing: list[Path]
-    pairs: int | None
-
-
-def find_shards(pattern: str, skip_missing: bool = False) -> Shards:
-    """Find shards by a pattern such as ``cc3m/{00000..00331}.tar``.
-
-    Args:
-        pattern: a path; ``{a..b}`` and ``{a,b}`` stand for several.
-        skip_missing: go on without those that do not exist, with a warning, instead of refusing.
-
-    Returns:
-        The `Shards`.
-
-    Raises:
-        FileNotFoundError: if one does not exist and `skip_missing` is False, or none does.
-    """
-    named = [Path(path) for path in braceexpand(str(pattern))]
-    paths = [path for path in named if path.is_file()]
-    missing = [path for path in named if not path.is_file()]
-    if missing:
-        problem = f"{len(missing)} of {len(named)} shards of {pattern} do not exist, such as {missing[0]}"
-        if not paths or not skip_missing:
-            raise FileNotFoundError(f"{problem}; fetch them with img2dataset, or let them be skipped (skip_missing)")
-        logger.warning("%s; going on without them", problem)
-    stats = [path.with_name(f"{path.stem}_stats.json") for path in paths]
-    known = all(path.is_file() for path in stats)
-    return Shards(paths, missing, sum(_successes(path) for path in stats) if known else None)
-
-
-def _successes(path: Path) -> int:
-    try:
-        return int(json.loads(path.read_text())["successes"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not img2dataset's statistics of a shard ({error!r}); remove it") from None
-
-
-def _files(stream: BinaryIO, path: Path) -> Iterator[dict]:
-    """Read the files of a shard, of each the first `MAX_BYTES`: what claims to be longer is damaged or hostile."""
-    with tarfile.open(fileobj=stream, mode="r|*") as shard:
-        for entry in shard:
-            if entry.isreg() and not META.match(entry.name):
-                content = shard.extractfile(entry).read(MAX_BYTES)
-                yield {"fname": entry.name, "data": content, "__url__": str(path)}
-            shard.members = []  # else it keeps a list of all
 
 
 @dataclass(frozen=True)
@@ -273,14 +210,14 @@ class PairStream(IterableDataset):
         stats, seen = path.with_name(f"{path.stem}_stats.json"), 0
         with path.open("rb") as stream:
             try:
-                for sample in group_by_keys(_files(stream, path)):
+                for sample in group_by_keys(read_files(stream, path)):
                     seen += 1
                     yield sample
             except Exception as error:  # of tarfile, and of what unpacks a compressed shard
                 self._broken(path, reason_of(error))
                 return
-        if stats.is_file() and seen < _successes(stats):
-            self._broken(path, f"it ends after {seen} pairs, {stats.name} says {_successes(stats)}")
+        if stats.is_file() and seen < successes(stats):
+            self._broken(path, f"it ends after {seen} pairs, {stats.name} says {successes(stats)}")
 
     def _find(self, sample: dict, place: tuple[int, int], path: Path) -> Unopened | None:
         """Find picture and text of a sample; None if one is missing, or the picture is known to be damaged."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch.autograd.graph import saved_tensors_hooks
 
 from tpccma.curriculum import ThreePhaseCurriculum
-from tpccma.data.shards import find_shards
+from tpccma.data.shard_files import find_shards
 from tpccma.loss import CMALoss
 from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
 from tpccma.models.towers import Towers

@@ -1,0 +1,148 @@
+"""Data and models that a profile may name, and what of their settings names a run."""
+
+from dataclasses import dataclass
+from os.path import expanduser
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+ANY = object()
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """Marks a setting that a run's fingerprint leaves out.
+
+    Args:
+        at: the one value at which it is left out, so that runs keep the name which they had before there was this
+            setting, or before it had another value; `ANY` leaves it out always.
+    """
+
+    at: Any = ANY
+
+
+def _at_home(place: Path | str | None) -> Path | str | None:
+    """Put the user's folder in place of a leading ``~``, as a shell does; of an unknown user's it stays."""
+    return place and type(place)(expanduser(place))
+
+
+AtHome = AfterValidator(_at_home)
+Elsewhere = Unnamed()  # a place, or how data are read: `tpccma.data.content` names what lies there
+Place = Annotated[Path, AtHome, Elsewhere]
+PlaceToName = Annotated[Path | None, AtHome, Elsewhere]  # outside: of a part of a union a mark would be lost
+Switch = Annotated[bool, Unnamed(at=False)]
+Workers = Annotated[int, Field(ge=0), Elsewhere]
+
+
+class Part(BaseModel):
+    """A part of a profile: no unknown setting, and none that changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what names a run: all settings that have a value, but those that are `Unnamed`."""
+        settings = self.model_dump(mode="json", exclude_none=True)
+        return {name: value for name, value in settings.items() if not self._is_unnamed(name, value)}
+
+    def _is_unnamed(self, name: str, value: Any) -> bool:
+        marks = (mark for mark in type(self).model_fields[name].metadata if isinstance(mark, Unnamed))
+        return any(mark.at is ANY or mark.at == value for mark in marks)
+
+
+class DemoData(Part):
+    """The rendered scene world: pictures for the base model, for fine-tuning (train), val and test."""
+
+    kind: Literal["demo"] = "demo"
+    base_pairs: Count = 96_000
+    train_pairs: Count = 24_000
+    val_pairs: Count = 1_000
+    test_pairs: Count = 1_000
+    seed: int = 0
+
+
+class FashionData(Part):
+    """Kaggle's Fashion Product Images: where they lie and how they are split."""
+
+    kind: Literal["fashion"]
+    data_dir: PlaceToName = None
+    cache_dir: Place = Path("runs/cache")
+    min_class_items: Count = 100
+    test_items: Count = 1_500
+    val_items: Count = 700
+    seed: int = 0
+    mask_titles: Switch = False  # take the words of class names out of the titles
+
+
+class PhotoData(Part):
+    """Photographs with captions: where they lie and, where the captions' file has no splits, how they are split."""
+
+    kind: Literal["photos"]
+    images_dir: PlaceToName = None
+    captions: PlaceToName = None  # dataset_coco.json, captions_*.json or captions.txt
+    has_splits: Switch = False  # as Karpathy's json has
+    captions_per_image: Count = 5
+    skip_missing: Switch = False  # leave out pictures that are missing, damaged or lack captions, instead of refusing
+    test_items: Count = 1_000
+    val_items: Count = 1_000
+    seed: int = 0
+    cache_dir: Place = Path("runs/cache")
+    workers: Workers = 0  # processes that read pictures ahead
+
+
+class PaperData(Part):
+    """The paper's own data. Places are relative to `data_dir`."""
+
+    kind: Literal["paper"]
+    data_dir: PlaceToName = None
+    shards: Annotated[str, AtHome] = "cc3m/{00000..00331}.tar"
+    pairs: Count | None = None  # in an epoch; None takes the sum of img2dataset's _stats.json
+    buffer: Count = 5_000  # pairs among which the next one is drawn, for each worker
+    skip_bad: Switch = True  # skip and count damaged pairs of the shards instead of refusing
+    captions: Place = Path("coco/dataset_coco.json")
+    images_dir: Place = Path("coco")
+    captions_per_image: Count = 5
+    imagenet_dir: Place = Path("imagenet/val")
+    imagenet_classes: Annotated[int, Field(ge=2, le=1000)] = 1000
+    imagenet_prompts: Literal[80, 7] = 80  # OpenAI's full list, or its seven best; accuracies by the two never compare
+    clustering_classes: Annotated[int, Field(ge=2)] = 200
+    clustering_seed: int = 0
+    zeroshot_dir: Place = Path("zeroshot")
+    zeroshot_sets: tuple[str, ...] = ("cifar10", "cifar100", "food101", "caltech101", "flowers")
+    download: Annotated[bool, Elsewhere] = False  # let torchvision fetch small sets that are missing
+    skip_missing: Switch = False  # go on without missing shards, and without COCO pictures that are missing
+    workers: Workers = 0  # processes that read ahead, for each training process
+
+
+class Preprocessing(Part):
+    """How pictures are prepared for a model, in open_clip's words; what is left out follows from the weights."""
+
+    mean: tuple[Share, Share, Share] | None = None  # of red, green and blue, where white is 1
+    std: tuple[Deviation, Deviation, Deviation] | None = None
+    interpolation: Literal["bicubic", "bilinear"] | None = None
+    resize_mode: Literal["shortest", "longest", "squash"] | None = None
+
+
+class OpenClipModel(Part):
+    """A two-tower model that open_clip knows by name, and the weights to start from; without any, a base is trained."""
+
+    kind: Literal["open_clip"]
+    name: str
+    pretrained: Annotated[str | None, AtHome, Elsewhere]  # counts by its bytes, or by the recipe of the base
+    quick_gelu: bool | None = None  # of weights in a file that does not say whether they were trained with QuickGELU
+    preprocess: Preprocessing | None = None  # of weights in a file of which it is not known, or known to be another
+
+
+class HeadsModel(Part):
+    """Two trainable heads on frozen features."""
+
+    kind: Literal["heads"]
+    image_width: Count
+    text_width: Count
+    hidden_width: Count
+    embed_dim: Count
