@@ -10,14 +10,17 @@ SOURCES := $(shell find tpccma -name '*.py' -o -name '*.yaml' -o -name '*.safete
 STRIP := nbstripout --keep-output --keep-count --extra-keys \
 	"metadata.papermill metadata.language_info.version cell.metadata.papermill cell.metadata.execution"
 
+JOBS ?= 2
+# Several processes of one thread do more than one of several.
+ALONE := OMP_NUM_THREADS=1
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The kernel named python3 is the one of .venv, even where the user has another of that name.
 export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.NOTPARALLEL:
-.PHONY: help setup setup-photographs base sweep notebooks html book test lint strip linkcheck lock clean
+.PHONY: help setup setup-photographs base sweep notebooks html book test test-deep lint strip linkcheck lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -41,12 +44,16 @@ base: setup ## Train the demo base model anew, from scratch (15 minutes on 2 cor
 	$(BIN)/tpccma base
 
 PROFILE ?= demo
-JOBS ?= 2
 DATA_DIR ?=
 sweep: setup ## Record every run of PROFILE that is missing, in JOBS processes (hours; killed and run again, it resumes)
 	$(BIN)/tpccma sweep --profile $(PROFILE) --jobs $(JOBS) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
-notebooks: $(NOTEBOOKS:notebooks/%.ipynb=$(STAMPS)/%.seconds) ## Execute every notebook in place; run again to resume
+notebooks: setup ## Execute every notebook that is out of date in place, JOBS at a time; run again to resume
+	@$(ALONE) $(MAKE) --no-print-directory -j$(JOBS) $(NOTEBOOKS:notebooks/%.ipynb=$(STAMPS)/%.seconds)
+
+# A chapter that takes up the runs of another comes after it.
+$(STAMPS)/03_train.seconds: | $(STAMPS)/02_post_processing.seconds
+$(STAMPS)/04_evaluate.seconds: | $(STAMPS)/03_train.seconds
 
 # Executed beside, moved into place when complete: a run that was killed leaves the notebook as it was.
 $(STAMPS)/%.seconds: notebooks/%.ipynb $(SOURCES) | setup
@@ -59,10 +66,16 @@ html: setup ## Render the book from the notebooks' stored outputs, warnings as e
 	$(BIN)/jupyter-book build book/ --all -n -W --keep-going
 	@echo "The book: $(CURDIR)/book/_build/html/index.html"
 
-book: setup notebooks html ## Execute every notebook, then render the book
+book: notebooks ## Execute every notebook, then render the book
+	@$(MAKE) --no-print-directory html
 
-test: setup lint ## Lint, unit tests, every notebook against its stored outputs, then the book
-	$(BIN)/pytest --nbval --durations=15
+PYTEST := $(ALONE) $(BIN)/pytest --nbval --numprocesses $(JOBS) --dist loadgroup --durations=15
+test: lint ## Lint, unit tests, notebooks against their stored outputs, then the book; minutes
+	$(PYTEST)
+	@$(MAKE) --no-print-directory html
+
+test-deep: lint ## The same with all that takes long, see CONTRIBUTING.md; what a release passes
+	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or not deep"
 	@$(MAKE) --no-print-directory html
 
 lint: setup ## Check style and formatting, and that notebooks are stripped of timestamps

@@ -1,5 +1,6 @@
 """Fixtures for several test files: a demo profile small enough to train in a second, with its data and base."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +20,10 @@ from tpccma.runs.verify import DRIFT
 from tpccma.training.encoders import build_encoder
 
 # The same examples on every machine, and no time limit on one: a busy machine is no failure.
-settings.register_profile("tpccma", deadline=None, derandomize=True, database=None)
-settings.load_profile("tpccma")
+STEADY = {"deadline": None, "derandomize": True, "database": None}
+settings.register_profile("quick", max_examples=25, **STEADY)
+settings.register_profile("deep", max_examples=500, **STEADY)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 TINY = {
     "data__train_pairs": 256,
@@ -71,7 +74,7 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run be evaluated at no cost: every measure is 0.25."""
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: dict(FOUND))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: dict(FOUND))
 
 
 @pytest.fixture

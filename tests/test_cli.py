@@ -188,7 +188,7 @@ def test_impossible_run_is_named_before_any_work(arguments: list[str], named: st
 
 
 def test_train_leaves_a_record(shell: list[str], tiny_profile: Profile, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: {"raw_gap": 0.5})
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: {"raw_gap": 0.5})
     values = load_profile(tiny_profile, fine_tune__epochs=1).model_dump(mode="json")
     Path("tiny.yaml").write_text(yaml.safe_dump(values))
     result = run("train", *shell, "--alpha", "0.5", "--seed", "1")

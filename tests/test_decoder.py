@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -147,7 +147,6 @@ def test_projection_at_a_high_temperature_factor_is_the_nearest_caption():
     torch.testing.assert_close(project_to_memory(features, memory, temperature=1e6), nearest)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 40), st.floats(0.1, 200), st.integers(0, 1000))
 def test_projection_has_unit_norm_and_does_not_depend_on_the_order_of_the_memory(count, size, temperature, seed):
     features, memory = unit(count, 8, seed=seed), unit(size, 8, seed=seed + 1)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -82,7 +82,6 @@ def test_effective_rank_of_known_cases():
 
 
 @given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-5, 5))
-@settings(deadline=None, max_examples=30)
 def test_effective_rank_ignores_scale_and_shift_and_stays_in_range(seed, scale, shift):
     points = sphere(seed, 7)
     assert effective_rank(scale * points + shift) == pytest.approx(effective_rank(points), rel=1e-6)

@@ -117,7 +117,7 @@ def test_record_of_another_fingerprint_is_replaced(run: Run, tmp_path: Path):
 
 def test_run_is_evaluated_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls: list[Run] = []
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: calls.append(run) or dict(METRICS))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: calls.append(run) or dict(METRICS))
     first = record_run(run, results_dir=tmp_path / "results")
     again = record_run(run, results_dir=tmp_path / "results")
     assert again == first and len(calls) == 1
@@ -127,7 +127,7 @@ def test_run_is_evaluated_once(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_other_evaluation_settings_evaluate_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls: list[Run] = []
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: calls.append(run) or dict(METRICS))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: calls.append(run) or dict(METRICS))
     record_run(run, results_dir=tmp_path / "results")
     changed = replace(run, profile=load_profile("demo", evaluation__kmeans_restarts=3))
     record_run(changed, results_dir=tmp_path / "results")
@@ -308,7 +308,7 @@ def test_csv_without_records_is_read_as_it_is(run: Run, tmp_path: Path):
 
 def test_record_of_other_data_is_refused_not_replaced(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     one, other = replace(run, content="aaaa"), replace(run, content="bbbb", folder=run.folder / "other")
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus: dict(METRICS))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: dict(METRICS))
     record_run(one, results_dir=tmp_path / "results")
     before = load_records(tmp_path / "results")
     monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda *arguments: pytest.fail("evaluated"))

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -77,7 +77,6 @@ def brute_force(images, texts, k):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 4), st.integers(1, 6), st.integers(1, 50))
-@settings(deadline=None)
 def test_recall_equals_brute_force_for_any_chunk(seed, n, captions, k, chunk_size):
     generator = torch.Generator().manual_seed(seed)
     images = F.normalize(torch.randn(n, 5, generator=generator, dtype=torch.float64), dim=-1)

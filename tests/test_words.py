@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tpccma.models.words import EOS, PAD, SPECIAL, UNK, CaptionVocabulary, WordTokenizer
@@ -89,7 +89,6 @@ def test_decode_stops_at_the_end_token_and_joins_closing_marks():
     assert vocabulary.decode(rows) == ["a star, a star.", "star", ""]
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from(["a", "red", "t-shirt", "5", "&"]), min_size=1), min_size=1))
 def test_decode_inverts_encode_on_words(rows):
     captions = [" ".join(words) for words in rows]

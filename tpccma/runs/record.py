@@ -18,10 +18,12 @@ from tpccma.runs.jobs import BASE, Job
 from tpccma.runs.provenance import git_revision, hardware, versions
 from tpccma.runs.records import check_free, read_record, record_path, save_record
 from tpccma.runs.shared import corpus_of
-from tpccma.tasks.evaluation import TASKS, evaluate
+from tpccma.tasks.evaluation import TASKS, caption_pictures, embed, evaluate
 from tpccma.training.encoders import load_encoder
 from tpccma.training.folder import UNKNOWN, this_process
 from tpccma.training.run import Run, base_run, check_seed, fine_tune
+
+CAPTIONS = "captions.json"  # in a run's folder: what was said of the test pictures
 
 logger = logging.getLogger(__name__)
 
@@ -152,13 +154,34 @@ def _measured(run: Run, fresh: bool) -> dict | None:
 
 def _measure(run: Run, corpus: Corpus | None) -> dict:
     """Evaluate a run and keep its record in its folder."""
-    scale = run.encoder.model.logit_scale.exp().item()
+    scale, said = run.encoder.model.logit_scale.exp().item(), {}
     corpus = corpus or load_corpus(run.profile)
-    record = make_record(run, evaluate(run, corpus) | {"logit_scale": scale}) | {"evaluation": _evaluation(run)}
+    metrics = evaluate(run, corpus, said=said) | {"logit_scale": scale}
+    record = make_record(run, metrics) | {"evaluation": _evaluation(run)}
+    write_whole(run.folder / CAPTIONS, json.dumps(said, indent=1) + "\n")
     if read := corpus.report | _streamed(run):
         record["data"] = read
     write_whole(run.folder / "record.json", json.dumps(record, indent=1) + "\n")
     return record
+
+
+def captions_of(run: Run, corpus: Corpus | None = None) -> dict[str, list[str]]:
+    """Return the captions of the test pictures by which a run was measured.
+
+    Args:
+        run: a finished run.
+        corpus: the profile's data, where the caller has it loaded already; a decoder is trained on it where the
+            captions were not kept.
+
+    Returns:
+        One caption a picture for each way to feed the decoder: raw, memory, centred, text.
+    """
+    path = run.folder / CAPTIONS
+    if not path.is_file():
+        corpus, settings = corpus or load_corpus(run.profile), run.profile.evaluation
+        said = caption_pictures(run.encoder, corpus, embed(run.encoder, corpus.test), settings, run.seed)
+        write_whole(path, json.dumps(said, indent=1) + "\n")
+    return json.loads(path.read_text())
 
 
 def measure(
