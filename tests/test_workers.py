@@ -123,8 +123,10 @@ def test_processes_end_with_the_first_one(how: signal.Signals):
 def test_bases_are_trained_once_each(name: str, changes: dict, seeds: list[int], monkeypatch: pytest.MonkeyPatch):
     noted = note_tasks(monkeypatch)
     profile = load_profile(name, **changes)
-    train_bases(profile, {3, 1}, 2, "elsewhere")
-    assert [task for tasks in noted for task in tasks.values()] == [(profile, seed, "elsewhere") for seed in seeds]
+    for fresh in (False, True):
+        train_bases(profile, {3, 1}, 2, "elsewhere", fresh)
+    expected = [(profile, seed, "elsewhere", fresh) for fresh in (False, True) for seed in seeds]
+    assert [task for tasks in noted for task in tasks.values()] == expected
 
 
 def test_no_base_is_trained_for_no_run(monkeypatch: pytest.MonkeyPatch):

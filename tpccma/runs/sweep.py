@@ -47,7 +47,7 @@ def sweep(
     other = [job for job, record in found.items() if is_of_other_code(record)]
     missing = [job for job in planned if job not in found or (fresh and job in other)]
     _announce(profile, len(planned) - len(missing), len(missing), len(other), fresh)
-    train_bases(profile, {job.seed for job in missing}, jobs, runs_dir)
+    train_bases(profile, {job.seed for job in missing}, jobs, runs_dir, fresh)
     tasks = {f"{profile.name} {job.name}": (profile, job, runs_dir, results_dir, fresh) for job in missing}
     failed = [name for name, result in run_all(run_job, tasks, jobs) if isinstance(result, BaseException)]
     build_csv(results_dir)
