@@ -152,7 +152,7 @@ def test_corpus_made_by_hand_is_named_by_what_it_holds(tiny_corpus: Corpus):
     [
         ("fashion", r"data\.data_dir in the profile, or --data-dir; the book"),
         ("paper", r"data\.data_dir in the profile, or --data-dir; the book"),
-        ("photos", r"data\.images_dir and data\.captions in the profile; the book"),
+        ("photos", r"data\.images_dir and data\.captions in the profile, or --images-dir and --captions; the book"),
     ],
 )
 @pytest.mark.parametrize(

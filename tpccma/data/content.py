@@ -57,9 +57,11 @@ def check_places(data) -> None:
     """
     places = PLACES.get(data.kind, ())
     if any(getattr(data, name) is None for name in places):
-        said = " and ".join(f"data.{name}" for name in places) + " in the profile"
-        option = ", or --data-dir" if "data_dir" in places else ""
-        raise FileNotFoundError(f"say where the data lie: {said}{option}; the book says what to put there")
+        said = " and ".join(f"data.{name}" for name in places)
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in places)
+        raise FileNotFoundError(
+            f"say where the data lie: {said} in the profile, or {options}; the book says what to put there"
+        )
 
 
 def _digest(parts: Iterable) -> str:
