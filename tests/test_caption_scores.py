@@ -57,6 +57,7 @@ def test_punctuation_case_and_line_breaks_do_not_count():
     ]
 
 
+@pytest.mark.deep
 def test_scores_are_those_of_pycocoevalcap_without_a_system_java(monkeypatch, capfd):
     references = [["A naïve blue star, below.", "A star is below!"], ["Two cups | of ||| coffee"], ["a small red star"]]
     candidates = ["a blue star lies below", "two small mugs | of coffee", ""]

@@ -81,6 +81,7 @@ def find(folder: Path, method: str) -> Path:
     return found
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("method", TRAINED)
 def test_two_processes_equal_one(trained: tuple[Path, Path], method: str):
     one, two = (find(folder, method) for folder in trained)

@@ -91,6 +91,7 @@ def test_bf16_is_near_and_weights_stay_whole(siglip: Profile, corpus: Corpus, tm
     pd.testing.assert_series_equal(again.loss, whole.loss)  # nothing of bf16 is left
 
 
+@pytest.mark.deep
 def test_compiled_model_trains_alike(siglip: Profile, corpus: Corpus, tmp_path: Path):
     plain, _ = train(siglip, corpus, tmp_path / "plain")
     compiled, model = train(load_profile(siglip, fine_tune__compile="eager"), corpus, tmp_path / "compiled")
@@ -113,6 +114,7 @@ print("steps", len(run.steps), "alpha", run.steps.alpha.iloc[-1])
 """
 
 
+@pytest.mark.deep
 def test_launch_from_one_process_trains_in_two(tmp_path: Path):
     settings = os.environ | {"ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(

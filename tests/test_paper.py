@@ -293,6 +293,7 @@ def train_kill_resume(command: list[str], folder: Path, **changes: str) -> str:
     return done.stdout
 
 
+@pytest.mark.deep
 def test_train_kill_resume_and_evaluate_on_one_process(world: Path, vit: Path, tmp_path: Path):
     train_kill_resume(command(world, vit, tmp_path, sys.executable), tmp_path)
     check_run(tmp_path)

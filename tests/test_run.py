@@ -208,8 +208,9 @@ def test_killed_while_it_resumes_and_resumed_equals_uninterrupted(
     pd.testing.assert_frame_equal(resumed.steps[MEASURED], aligned.steps[MEASURED], rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["m2-mix", "clip-refine"])  # their losses draw random numbers
-@pytest.mark.parametrize("step", [5, 12])  # at a checkpoint in the middle of the first epoch, and in the second epoch
+@pytest.mark.parametrize("method", ["m2-mix", pytest.param("clip-refine", marks=pytest.mark.deep)])  # losses that draw
+# At a checkpoint in the middle of the first epoch, and in the second epoch.
+@pytest.mark.parametrize("step", [pytest.param(5, marks=pytest.mark.deep), 12])
 def test_resumed_training_draws_as_if_uninterrupted(
     tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, method: str, step: int
 ):

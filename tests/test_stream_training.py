@@ -104,7 +104,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("remembered", [True, False], ids=["", "checkpoint without what was read"])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.deep)])
 def test_killed_training_goes_on_where_it_was(
     profile: Profile, folder: Path, tmp_path: Path, monkeypatch, workers: int, remembered: bool
 ):

@@ -125,6 +125,7 @@ def test_job_leaves_the_record_of_its_run(job: Job, tiny_profile: Profile, tmp_p
 # ---- the sweep
 
 
+@pytest.mark.deep
 def test_sweep_records_what_is_missing_in_a_process_and_then_does_nothing(
     record: dict, tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ):

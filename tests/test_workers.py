@@ -90,7 +90,7 @@ for name, _ in run_all(time.sleep, {"short": (0,), "long": (600,)}, 1):
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.deep), signal.SIGTERM])
 def test_processes_end_with_the_first_one(how: signal.Signals):
     started = psutil.Popen(
         [sys.executable, "-c", WAITING],
