@@ -67,7 +67,7 @@ def compare_with_published(
     """Set a run's figures against the published runs of the same profile, method and alpha.
 
     Args:
-        record: of the run, from `tpccma.runs.records.record_run`. Where it is itself what is published, it is not
+        record: of the run, from `tpccma.runs.record.record_run`. Where it is itself what is published, it is not
             compared with itself.
         tolerances: measure to how far it may lie outside the range of the published seeds. Training repeats exactly on
             one kind of processor and drifts by rounding on another.
