@@ -42,7 +42,9 @@ def run_all(work: Callable, tasks: dict[str, tuple], jobs: int) -> Iterator[tupl
             _tell(name, problem, done, len(tasks), began)
             yield name, problem or future.result()
     finally:
-        for worker in [*idle, *(worker for _, worker in busy.values())]:
+        for worker in idle:
+            worker.shutdown()
+        for _, worker in busy.values():
             worker.shutdown(kill_workers=True)
 
 
