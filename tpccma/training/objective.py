@@ -72,7 +72,7 @@ class Objective:
 
     @torch.no_grad()
     def inputs(self, images: Tensor, tokens: Tensor, raw: tuple[Tensor, Tensor], epoch: int) -> dict:
-        """Give a `tpccma.methods.losses.BaselineLoss` what it names in its `inputs`."""
+        """Give a `tpccma.methods.baseline.BaselineLoss` what it names in its `inputs`."""
         provide = {
             "epoch": lambda: epoch,
             "raw": lambda: raw,
