@@ -69,7 +69,7 @@ html: setup ## Render the book from the notebooks' stored outputs, warnings as e
 book: notebooks ## Execute every notebook, then render the book
 	@$(MAKE) --no-print-directory html
 
-PYTEST := $(ALONE) $(BIN)/pytest --nbval --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder --durations=15
+PYTEST := $(ALONE) $(BIN)/pytest --nbval --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15
 test: lint ## Lint, unit tests, notebooks against their stored outputs, then the book; minutes
 	$(PYTEST)
 	@$(MAKE) --no-print-directory html

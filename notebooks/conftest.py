@@ -1,6 +1,4 @@
-"""Where chapters run when several processes share the tests: each in one of them."""
-
-from pathlib import Path
+"""How processes share the tests: a file is one's, and chapters that share runs too."""
 
 import pytest
 
@@ -8,10 +6,14 @@ import pytest
 SHARE_RUNS = ("02_post_processing", "03_train", "04_evaluate")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the cells of a chapter, and chapters that share runs, into one group."""
-    for item in items:
-        path = Path(item.path)
-        if path.suffix == ".ipynb":
-            group = "runs" if path.stem in SHARE_RUNS else path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Deal out whole files, in the order in which they are collected."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.split("::")[0]
+            return "runs" if any(name in path for name in SHARE_RUNS) else path
+
+    return ByFile(config, log)

@@ -81,10 +81,3 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def record(tiny_profile: Profile, tmp_path: Path, quick) -> dict:
     """The record of `CENTRED`, which lies in results/."""
     return run_job(tiny_profile, CENTRED, tmp_path / "runs", tmp_path / "results")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, where they share what they have trained."""
-    for item in items:
-        if Path(item.path).suffix == ".py":
-            item.add_marker(pytest.mark.xdist_group(Path(item.path).stem))
