@@ -17,6 +17,7 @@ from tpccma.methods import METHODS
 from tpccma.models import read_weights
 from tpccma.profiles import Profile
 
+pytestmark = pytest.mark.deep  # every method is trained three times
 TRAINED = [name for name, method in METHODS.items() if method.trained]
 IN_PARTS = ["tpc-cma", "clip-refine"]  # the second has a loss of the raw embeddings
 COMPARED = ["step", "phase", "alpha", "loss", "logit_scale", "clip_norm", "cma_norm", "cosine"]
@@ -81,7 +82,6 @@ def find(folder: Path, method: str) -> Path:
     return found
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("method", TRAINED)
 def test_two_processes_equal_one(trained: tuple[Path, Path], method: str):
     one, two = (find(folder, method) for folder in trained)
