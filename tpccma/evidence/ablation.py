@@ -1,5 +1,7 @@
 """What each part of TPC-CMA does: runs without it at alpha 0.5, against all of TPC-CMA and against continued CLIP."""
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from tpccma.evidence.estimates import OUTCOMES, Setting, changes, continued_clip
@@ -41,10 +43,7 @@ def against_whole(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
     Returns:
         A tidy table, see `tpccma.evidence.writing`.
     """
-    return pd.concat(
-        [changes(results, {label: (part, whole(name)) for label, part in parts(name).items()}) for name in profiles],
-        ignore_index=True,
-    )
+    return _against(results, profiles, parts, whole)
 
 
 def against_clip(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
@@ -57,9 +56,14 @@ def against_clip(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
     Returns:
         A tidy table, see `tpccma.evidence.writing`.
     """
+    return _against(results, profiles, all_settings, continued_clip)
+
+
+def _against(results: pd.DataFrame, profiles: list[str], settings: Callable, reference: Callable) -> pd.DataFrame:
+    """Set the settings of each profile, by label, against that profile's reference."""
     return pd.concat(
         [
-            changes(results, {label: (part, continued_clip(name)) for label, part in all_settings(name).items()})
+            changes(results, {label: (part, reference(name)) for label, part in settings(name).items()})
             for name in profiles
         ],
         ignore_index=True,
