@@ -22,7 +22,7 @@ from tpccma.training.run import Run
 
 RECORDS = Path(__file__).parents[1] / "results"
 TERMS = ("reweighted", "geometry", "centroid", "paired")
-POST_PROCESSED = ("mean-centering", "mind-the-gap", "i0t-post", "realign")
+POST_PROCESSED = ("mean-centering", "mind-the-gap", "realign")
 LOSS_COLUMNS = {
     "clip": {"contrastive_loss"},
     "align-clip": {"contrastive_loss", "separation_loss"},
@@ -69,7 +69,7 @@ def run_of(tiny_profile: Profile, tiny_corpus: Corpus, runs_dir: Path):
 
 def test_every_method_of_the_comparison_is_there():
     paper = {"mean-centering", "align-clip", "m2-mix", "clip-refine", "cs-aligner"}  # the paper's baselines
-    relatives = {"mind-the-gap", "i0t-post", "i0t-async", "realign", "fahim", "modgap"}
+    relatives = {"mind-the-gap", "i0t-async", "realign", "fahim", "modgap"}
     assert {"tpc-cma", "clip"} | paper | relatives == set(METHODS) - set(ABLATIONS)
 
 
@@ -334,11 +334,6 @@ def test_means_are_those_of_the_training_pictures_and_their_first_captions(
     test = base.embed_images(tiny_corpus.test.images)
     centred = F.normalize(test - model.images.mean, dim=1)
     torch.testing.assert_close(run_of("mean-centering").encoder.embed_images(tiny_corpus.test.images), centred)
-
-
-def test_i0t_post_is_mean_centering(run_of, tiny_corpus: Corpus):
-    one, other = (embeddings(run_of(name).encoder, tiny_corpus) for name in ("i0t-post", "mean-centering"))
-    assert torch.equal(one, other)
 
 
 def test_maps_are_saved_with_the_model(run_of):

@@ -73,7 +73,7 @@ def test_figure_within_rounding_repeats_on_any_machine():
 @pytest.mark.parametrize(
     "parts, reason",
     [
-        ({"hardware": OLD}, "the processor's model is not recorded"),  # as of the first 432 records
+        ({"hardware": OLD}, "the processor's model is not recorded"),  # as of the first 422 records
         ({"hardware": HARDWARE | {"processor": ""}}, "the processor's model is not recorded"),
         (
             {"hardware": HARDWARE | {"processor": "cpu family 25, model 1, stepping 1"}},

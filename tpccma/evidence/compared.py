@@ -20,12 +20,11 @@ DIAL, CONTINUED_MODEL = "tpc-cma", "alpha 0"
 GAP = "raw_gap"
 TASKS = ("zeroshot_top1", "recall_at_1", "clustering_ari", "cider")
 MEASURES = (GAP, *TASKS)
-LEFT_OUT = (*ABLATIONS, "i0t-post")  # the latter is mean-centering under another name
-ORDER = [name for name in ("base", *METHODS) if name not in LEFT_OUT]
+ORDER = [name for name in ("base", *METHODS) if name not in ABLATIONS]
 
 
 def compared_runs(results: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """Pick a profile's runs of the methods that are compared: all but ablations and i0t-post, which is mean-centering.
+    """Pick a profile's runs of the methods that are compared: all but ablations.
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
@@ -48,7 +47,7 @@ def runs_by_profile(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def missing_seeds(results: pd.DataFrame, profile: str) -> str:
     """Say in a sentence which settings of `tpccma.runs.jobs.planned_jobs` lack seeds in the results."""
     runs = compared_runs(results, profile)
-    planned = [(job.method, job.alpha) for job in planned_jobs(profile) if job.method not in LEFT_OUT]
+    planned = [(job.method, job.alpha) for job in planned_jobs(profile) if job.method not in ABLATIONS]
     counts = {setting: len(pick(runs, *setting)) for setting in dict.fromkeys(planned)}
     lacking = [
         f"{f'alpha {alpha:g}' if method == DIAL else method} ({count} of {len(SEEDS)})"

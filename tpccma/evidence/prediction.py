@@ -73,8 +73,8 @@ class Prediction(NamedTuple):
 def main_models(runs: pd.DataFrame, ablations: bool = False) -> pd.DataFrame:
     """Keep the models that count for C6 and C7.
 
-    The base and every method of `tpccma.methods`, but not "i0t-post", whose formula is mean-centring's, and not
-    "tpc-cma" at alpha 0 where the profile has "clip": both are continued plain CLIP, which is to count once.
+    The base and every method of `tpccma.methods`, but not "tpc-cma" at alpha 0 where the profile has "clip": both are
+    continued plain CLIP, which is to count once.
 
     Args:
         runs: rows of the results.
@@ -83,10 +83,10 @@ def main_models(runs: pd.DataFrame, ablations: bool = False) -> pd.DataFrame:
     Returns:
         Those rows.
     """
-    left_out = {"i0t-post", *(() if ablations else ABLATIONS)}
+    counted = {"base", *METHODS} - (set() if ablations else set(ABLATIONS))
     with_clip = runs.profile.isin(runs.profile[runs.method == "clip"])
     twice = (runs.method == "tpc-cma") & (runs.alpha == 0) & with_clip
-    return runs[runs.method.isin({"base", *METHODS} - left_out) & ~twice]
+    return runs[runs.method.isin(counted) & ~twice]
 
 
 def predict(runs: pd.DataFrame, measure: str, quality: str, resamples: int = 1000, seed: int = 0) -> Prediction:

@@ -1,7 +1,7 @@
 """Every method that `tpccma.fine_tune` knows, by name: TPC-CMA, its ablations, and what it is compared with.
 
 >>> sorted(name for name, method in METHODS.items() if not method.trained)
-['i0t-post', 'mean-centering', 'mind-the-gap', 'realign']
+['mean-centering', 'mind-the-gap', 'realign']
 """
 
 from dataclasses import dataclass, field
@@ -83,7 +83,6 @@ METHODS = {
     "clip-refine": Method(loss_name="CLIPRefineLoss", rates=(1e-6, 1e-5, 1e-4)),  # its authors train at 1e-6
     "cs-aligner": Method(loss_name="CSAlignerLoss"),
     "mind-the-gap": Method(maps_name="mind_the_gap_shift", trained=False),
-    "i0t-post": Method(maps_name="mean_centering", trained=False),
     "i0t-async": Method(maps_name="i0t_async"),
     "realign": Method(maps_name="realign", trained=False),
     "fahim": Method(loss_name="FahimLoss"),

@@ -1,7 +1,7 @@
 """Recorded runs once more, from scratch: ``tpccma verify 3 --profile demo``.
 
 A run repeats to the last digit on one generation of processors and with one set of versions; elsewhere rounding makes
-trainings drift apart. The first 432 records name their processor "AMD EPYC" only, which is several generations: it
+trainings drift apart. The first 422 records name their processor "AMD EPYC" only, which is several generations: it
 cannot be told whether they were made on such a machine as this, so those that do not repeat are held against `DRIFT`.
 Later ones name family, model and stepping.
 """
