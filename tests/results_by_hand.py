@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from tpccma.runs.jobs import DIAL
+
 HALF = 2.484138  # of the interval of 1, 2, 3: standard deviation 1, t(0.975, 2 degrees) = 4.302653, over sqrt(3)
 
 
 def rows(method: str, alpha: float = 0.0, seeds: tuple = (0, 1, 2), profile: str = "demo", **columns) -> list[dict]:
     """One row a seed; a column given as a list has one value a seed."""
-    model = f"alpha {alpha:g}" if method == "tpc-cma" else method
+    model = f"alpha {alpha:g}" if method == DIAL else method
     keys = {"profile": profile, "method": method, "alpha": alpha, "model": model}
     return [
         {
@@ -33,7 +35,7 @@ def models(settings: int) -> pd.DataFrame:
     """Two seeds a setting; quality falls exactly with the distribution gap, and not at all with the raw gap."""
     alpha = np.repeat(np.arange(settings) / settings, 2)
     raw = np.tile([0.5, 0.7], settings)  # the two seeds of a setting differ in the raw gap alone
-    keys = {"profile": "demo", "method": "tpc-cma", "alpha": alpha}
+    keys = {"profile": "demo", "method": DIAL, "alpha": alpha}
     return pd.DataFrame(keys | {"raw_gap": raw, "distribution_gap": 1 - alpha, "ari": 0.2 + 0.5 * alpha})
 
 

@@ -15,6 +15,7 @@ from tpccma.evidence.ablation import (
 )
 from tpccma.methods import ABLATIONS
 from tpccma.profiles import load_profile
+from tpccma.runs.jobs import DIAL
 
 
 def rows(method: str, alpha: float, gaps: list[float]) -> pd.DataFrame:
@@ -24,9 +25,9 @@ def rows(method: str, alpha: float, gaps: list[float]) -> pd.DataFrame:
 
 RESULTS = pd.concat(
     [
-        rows("tpc-cma", 0.5, [0.2, 0.3, 0.4]),
-        rows("tpc-cma", 0.0, [0.8, 0.9, 1.0]),
-        rows("tpc-cma-no-paired", 0.5, [0.5, 0.6, 0.7]),
+        rows(DIAL, 0.5, [0.2, 0.3, 0.4]),
+        rows(DIAL, 0.0, [0.8, 0.9, 1.0]),
+        rows(f"{DIAL}-no-paired", 0.5, [0.5, 0.6, 0.7]),
     ]
 )
 
@@ -38,7 +39,7 @@ def test_every_ablation_has_a_label():
 
 def test_label_of_the_anchor_is_the_profiles():
     (label,) = (name for name in anchors("demo") if WHOLE in name)
-    assert label == f"anchor {load_profile('demo').curriculum.anchor:g} ({WHOLE})"
+    assert label == f"anchor {load_profile('demo').first_reading.curriculum.anchor:g} ({WHOLE})"
     assert anchors("demo")[label] == all_settings("demo")[WHOLE]
 
 
@@ -66,6 +67,6 @@ def test_count_without_runs():
 
 
 def test_part_without_effect_is_named():
-    same = rows("tpc-cma-not-gradient-aware", 0.5, [0.2, 0.3, 0.4])
+    same = rows(f"{DIAL}-not-gradient-aware", 0.5, [0.2, 0.3, 0.4])
     assert without_effect(against_whole(pd.concat([RESULTS, same]), ["demo"])) == "not gradient-aware"
     assert without_effect(against_whole(RESULTS, ["demo"])) == "none"

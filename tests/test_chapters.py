@@ -6,13 +6,15 @@ from pathlib import Path
 import papermill
 import pytest
 
+from tpccma.runs.jobs import DIAL
+
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.deep
 def test_chapter_04_repeats_all_three_alphas(tmp_path: Path):
     executed = tmp_path / "04.ipynb"
-    given = {"alphas": [0.0, 0.05, 0.5]}
+    given = {"alphas": [0.0, 0.05, 0.5], "method": DIAL}
     papermill.execute_notebook(
         ROOT / "notebooks/04_evaluate.ipynb", executed, given, kernel_name="python3", cwd=ROOT, progress_bar=False
     )

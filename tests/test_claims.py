@@ -14,6 +14,7 @@ from tpccma.evidence.readme import BEGIN, END, describe, full_table, plain_text,
 from tpccma.evidence.table import BASE, CONTINUED, load_results, pick_references
 from tpccma.figures.claims import FIGURE, plot_claims, write_readme
 from tpccma.methods import ABLATIONS
+from tpccma.runs.jobs import DIAL
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,12 +30,10 @@ def results() -> pd.DataFrame:
     return pd.DataFrame(
         [
             *rows("base", 0, [0], raw_gap=0.8, clustering_ari=0.2, cider=1.0, cider_memory=2.0, zeroshot_top1=0.8),
+            *rows(DIAL, 0, [0, 1, 2], raw_gap=0.4, clustering_ari=0.4, cider=1.1, cider_memory=2.0, zeroshot_top1=0.8),
+            *rows(DIAL, 0.05, [0, 1, 2], raw_gap=0.3, zeroshot_top1=[0.60, 0.61, 0.62]),
             *rows(
-                "tpc-cma", 0, [0, 1, 2], raw_gap=0.4, clustering_ari=0.4, cider=1.1, cider_memory=2.0, zeroshot_top1=0.8
-            ),
-            *rows("tpc-cma", 0.05, [0, 1, 2], raw_gap=0.3, zeroshot_top1=[0.60, 0.61, 0.62]),
-            *rows(
-                "tpc-cma",
+                DIAL,
                 0.5,
                 [0, 1, 2],
                 raw_gap=[0.2, 0.2, 0.2],
@@ -97,13 +96,13 @@ def test_bases_of_their_own_are_paired_and_a_single_one_is_shared():
 
 
 def test_continued_clip_is_alpha_zero_at_the_same_learning_rate():
-    runs = pd.DataFrame([*rows("clip", 0, [0], raw_gap=0.7), *rows("tpc-cma", 0, [0], raw_gap=0.6)])
+    runs = pd.DataFrame([*rows("clip", 0, [0], raw_gap=0.7), *rows(DIAL, 0, [0], raw_gap=0.6)])
     assert pick_references(runs, CONTINUED, pd.Index([0])).raw_gap.tolist() == [0.6]
     assert pick_references(runs.head(1), CONTINUED, pd.Index([0])).raw_gap.isna().all()
 
 
 def test_too_few_seeds_show_the_figure_without_a_verdict():
-    runs = pd.DataFrame([*rows("base", 0, [0, 1], raw_gap=0.8), *rows("tpc-cma", 0.5, [0, 1], raw_gap=0.2)])
+    runs = pd.DataFrame([*rows("base", 0, [0, 1], raw_gap=0.8), *rows(DIAL, 0.5, [0, 1], raw_gap=0.2)])
     found = verdict_of(claims_table(runs, ("demo",)), "C3", "raw")
     assert (found.ours, found.n, found.verdict, found.note) == (75, 2, "not run", "2 of 3 seeds")
     assert math.isnan(found.low)
@@ -147,7 +146,7 @@ def test_predictions_are_judged_once_there_are_ten_settings():
         row
         for i, (alpha, gap) in enumerate(zip(alphas, gaps, strict=True))
         for row in rows(
-            "tpc-cma",
+            DIAL,
             alpha,
             [0],
             distribution_gap=gap,
@@ -170,16 +169,16 @@ def test_predictions_are_judged_once_there_are_ten_settings():
 
 def test_ablations_do_not_count_as_models_of_a_prediction():
     gaps = {"distribution_gap": 0.5, "raw_gap": 0.6, "clustering_ari": 0.3}
-    runs = [row for i in range(9) for row in rows("tpc-cma", 0.1 + i / 10, [0], **gaps)]
+    runs = [row for i in range(9) for row in rows(DIAL, 0.1 + i / 10, [0], **gaps)]
     runs += [row for name in ABLATIONS for row in rows(name, 0.5, [0], **gaps)]
     found = claims_table(pd.DataFrame(runs), ("demo",)).query("claim == 'C6' and reading == 'ARI by paired'")
     assert found.note.item() == "needs the full sweep: 9 of 10 settings so far"
 
 
 def test_measured_is_the_mean_over_seeds_and_reduced_is_paired(results: pd.DataFrame):
-    assert measured(results, "demo", "tpc-cma", 0.5, "cider") == pytest.approx(1.3)
-    two = pd.DataFrame([*rows("base", 0, [0, 1], raw_gap=[1.0, 0.5]), *rows("tpc-cma", 0.5, [0, 1], raw_gap=0.25)])
-    assert reduced(two, "demo", "tpc-cma", 0.5, "raw_gap") == pytest.approx(62.5)  # 75 % and 50 %
+    assert measured(results, "demo", DIAL, 0.5, "cider") == pytest.approx(1.3)
+    two = pd.DataFrame([*rows("base", 0, [0, 1], raw_gap=[1.0, 0.5]), *rows(DIAL, 0.5, [0, 1], raw_gap=0.25)])
+    assert reduced(two, "demo", DIAL, 0.5, "raw_gap") == pytest.approx(62.5)  # 75 % and 50 %
 
 
 @pytest.mark.parametrize(

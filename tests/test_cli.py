@@ -20,6 +20,7 @@ from tests.results_by_hand import rows
 from tpccma import load_profile
 from tpccma.cli import app
 from tpccma.profiles import Profile
+from tpccma.runs.jobs import DIAL
 from tpccma.runs.places import find_profile
 from tpccma.runs.records import load_records, record_path
 from tpccma.runs.sweep import recorded
@@ -287,7 +288,7 @@ def test_plan_counts_the_data_that_are_there(tmp_path: Path, monkeypatch: pytest
     given = ["plan", "--profile", "small.yaml", "--data-dir", write_world(tmp_path / "world")]
     shown = run(*given).stdout
     assert f"{SHARDS * PAIRS}   _stats.json of {SHARDS} shards" in shown
-    assert "papermill notebooks/03_train.ipynb runs/03_train-a0.5-s0.ipynb" in shown
+    assert f"tpccma train --profile small.yaml --method {DIAL} --alpha 0.5 --seed 0\n" in shown
     found = json.loads(run(*given, "--commands", "sweep.sh", "--json").stdout)
     assert (
         Path("sweep.sh").read_text().splitlines() == found["commands"] == shown.splitlines()[-len(found["commands"]) :]
@@ -306,7 +307,7 @@ def test_plan_counts_the_data_that_are_there(tmp_path: Path, monkeypatch: pytest
 
 
 def test_claims_prints_the_table(tmp_path: Path):
-    gaps = {("base", 0): 0.8, ("tpc-cma", 0): 0.4, ("tpc-cma", 0.5): 0.2}
+    gaps = {("base", 0): 0.8, (DIAL, 0): 0.4, (DIAL, 0.5): 0.2}
     results = [row for run, gap in gaps.items() for row in rows(*run, [0, 1, 2], raw_gap=gap)]
     pd.DataFrame(results).to_csv(tmp_path / "results.csv", index=False)
     lines = run("claims", "--results-dir", tmp_path).stdout.splitlines()

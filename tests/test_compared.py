@@ -9,15 +9,15 @@ from tpccma.evidence.compared import averages, compared_runs, effects, list_verd
 from tpccma.evidence.table import BASE, CONTINUED
 from tpccma.evidence.verdicts import gain
 from tpccma.evidence.writing import spread, write_half
-from tpccma.runs.jobs import SEEDS, planned_jobs
+from tpccma.runs.jobs import DIAL, SEEDS, planned_jobs
 
 
 def test_compared_runs_are_ordered_and_leave_out_ablations():
     results = table_of(
         rows("modgap"),
-        rows("tpc-cma", 0.5),
-        rows("tpc-cma-no-geometry", 0.5),
-        rows("tpc-cma", 0.05, i2t_recall_at_1=0.6, t2i_recall_at_1=0.2),
+        rows(DIAL, 0.5),
+        rows(f"{DIAL}-no-geometry", 0.5),
+        rows(DIAL, 0.05, i2t_recall_at_1=0.6, t2i_recall_at_1=0.2),
         rows("clip"),
         rows("base"),
         rows("clip", profile="fashion"),
@@ -31,7 +31,7 @@ def test_compared_runs_are_ordered_and_leave_out_ablations():
 
 
 def test_missing_seeds_are_named():
-    jobs = [job for job in planned_jobs("demo") if not job.method.startswith("tpc-cma-")]
+    jobs = [job for job in planned_jobs("demo") if not job.method.startswith(f"{DIAL}-")]
     results = table_of(*(rows(job.method, job.alpha, (job.seed,)) for job in jobs))
     assert missing_seeds(results, "demo").endswith("settings, every seed recorded.")
     cut = results[~((results.alpha == 0.3) & (results.seed > 1)) & (results.method != "fahim")]
@@ -50,8 +50,8 @@ def test_intervals_over_seeds():
 def test_changes_are_paired_by_seed_and_leave_out_the_reference():
     runs = table_of(
         rows("base", seeds=(0,), cider=1.0),  # the only base stands for every seed
-        rows("tpc-cma", 0.0, cider=[1.0, 2.0, 3.0]),
-        rows("tpc-cma", 0.5, seeds=(2, 1, 0), cider=[6.0, 4.0, 2.0]),  # in another order: twice its reference each
+        rows(DIAL, 0.0, cider=[1.0, 2.0, 3.0]),
+        rows(DIAL, 0.5, seeds=(2, 1, 0), cider=[6.0, 4.0, 2.0]),  # in another order: twice its reference each
     )
     found = effects(runs, ["cider", "not recorded"], CONTINUED, gain)
     assert list(found.model) == ["base", "alpha 0.5"]

@@ -32,6 +32,7 @@ PROFILE = {
     "fine_tune__batch_size": 32,
     "fine_tune__learning_rate": 1e-3,
     "curriculum__rho": 0.5,  # so that the cap binds
+    "first_reading__curriculum__rho": 0.5,
     "learning_rates": {},
 }
 

@@ -17,6 +17,7 @@ from tpccma.evidence.estimates import (
     runs_of,
 )
 from tpccma.evidence.writing import mark, spread
+from tpccma.runs.jobs import DIAL
 
 ARI = {"clustering_ari": "ARI"}
 
@@ -31,9 +32,9 @@ def rows(profile: str, method: str, alpha: float, values: list[float]) -> pd.Dat
 def results() -> pd.DataFrame:
     parts = [
         rows("demo", "base", 0, [0.1]),
-        rows("demo", "tpc-cma", 0, [0.2, 0.3, 0.4]),
-        rows("demo", "tpc-cma", 0.5, [0.5, 0.7, 0.6]),
-        rows("demo-scale-20", "tpc-cma", 0.5, [0.4, 0.5, 0.3]),
+        rows("demo", DIAL, 0, [0.2, 0.3, 0.4]),
+        rows("demo", DIAL, 0.5, [0.5, 0.7, 0.6]),
+        rows("demo-scale-20", DIAL, 0.5, [0.4, 0.5, 0.3]),
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -47,7 +48,7 @@ def test_level_is_the_mean_over_seeds(results: pd.DataFrame):
 
 
 def test_change_is_paired_by_seed_whatever_the_order(results: pd.DataFrame):
-    whole = Setting("demo", "tpc-cma", 0.5)
+    whole = Setting("demo", DIAL, 0.5)
     # 0.3, 0.4, 0.2: mean 0.3 and standard deviation 0.1 again
     found = change(results.iloc[::-1], whole, continued_clip("demo"), "clustering_ari")
     assert found == pytest.approx((0.3, 0.3 - 0.248414, 0.3 + 0.248414, 3), abs=1e-5)
@@ -55,25 +56,25 @@ def test_change_is_paired_by_seed_whatever_the_order(results: pd.DataFrame):
 
 def test_a_seed_that_one_side_lacks_is_left_out(results: pd.DataFrame):
     less = results.drop(results.index[(results.alpha == 0) & (results.seed == 1)])
-    found = change(less, Setting("demo", "tpc-cma", 0.5), continued_clip("demo"), "clustering_ari")
+    found = change(less, Setting("demo", DIAL, 0.5), continued_clip("demo"), "clustering_ari")
     assert (found.ours, found.n) == (pytest.approx((0.3 + 0.2) / 2), 2)
     assert math.isnan(found.low)
 
 
 def test_a_single_base_stands_for_every_seed(results: pd.DataFrame):
-    found = change(results, Setting("demo", "tpc-cma", 0.5), Setting("demo", "base"), "clustering_ari")
+    found = change(results, Setting("demo", DIAL, 0.5), Setting("demo", "base"), "clustering_ari")
     assert (found.ours, found.n) == (pytest.approx(0.5), 3)  # 0.4, 0.6, 0.5
 
 
 def test_nothing_is_made_of_settings_that_were_not_run(results: pd.DataFrame):
     assert runs_of(results, Setting("fashion", "base")).empty
-    whole = Setting("demo", "tpc-cma", 0.5)
+    whole = Setting("demo", DIAL, 0.5)
     for setting, reference in ((whole, Setting("demo", "fahim")), (Setting("demo", "fahim"), whole)):
         assert change(results, setting, reference, "clustering_ari").n == 0
 
 
 def test_tidy_tables_and_their_layout(results: pd.DataFrame):
-    whole, plain = Setting("demo", "tpc-cma", 0.5), continued_clip("demo")
+    whole, plain = Setting("demo", DIAL, 0.5), continued_clip("demo")
     table = changes(results, {"whole": (whole, plain), "none": (plain, plain)}, ARI)
     assert table[["model", "profile", "measure", "n"]].values.tolist() == [
         ["whole", "demo", "clustering_ari", 3],
@@ -86,7 +87,7 @@ def test_tidy_tables_and_their_layout(results: pd.DataFrame):
 
 def test_two_profiles_side_by_side(results: pd.DataFrame):
     profiles = {"at 100": "demo", "at 20": "demo-scale-20"}
-    shown = compare_profiles(results, profiles, {"alpha 0.5": ("tpc-cma", 0.5), "base": ("base", 0.0)}, ARI)
+    shown = compare_profiles(results, profiles, {"alpha 0.5": (DIAL, 0.5), "base": ("base", 0.0)}, ARI)
     assert shown.loc[("alpha 0.5", "ARI"), "at 20"].startswith("0.400 [")
     # -0.1, -0.2, -0.3: -0.2 -+ 0.248
     assert shown.loc[("alpha 0.5", "ARI"), "difference"] == "-0.200 [-0.448, +0.048]"
@@ -94,8 +95,8 @@ def test_two_profiles_side_by_side(results: pd.DataFrame):
 
 
 def test_missing_runs_are_named(results: pd.DataFrame):
-    said = missing_runs(results, [Setting("demo", "base"), Setting("demo", "tpc-cma", 0.5), Setting("fashion", "base")])
-    lacking = "demo base 0 (1 of 5), demo tpc-cma 0.5 (3 of 5), fashion base 0 (0 of 5)"
+    said = missing_runs(results, [Setting("demo", "base"), Setting("demo", DIAL, 0.5), Setting("fashion", "base")])
+    lacking = f"demo base 0 (1 of 5), demo {DIAL} 0.5 (3 of 5), fashion base 0 (0 of 5)"
     assert said == f"Of 3 settings, 3 lack seeds: {lacking}."
     complete = pd.concat([results, rows("demo", "fahim", 0, [0.1] * 5)])
     assert missing_runs(complete, [Setting("demo", "fahim")]) == "1 settings, 5 runs: every seed is there."

@@ -4,13 +4,14 @@ import pytest
 
 from tests.results_by_hand import rows, table_of
 from tpccma.evidence.feeds import bound_shares, feed_changes, feed_verdicts
+from tpccma.runs.jobs import DIAL
 
 
 def test_c5_is_judged_for_each_feed_and_reference():
     runs = table_of(
         rows("base", seeds=(0,), cider=1.0, cider_centred=2.0, cider_memory=3.0),
-        rows("tpc-cma", 0.0, cider=2.0, cider_centred=2.0, cider_memory=3.0),
-        rows("tpc-cma", 0.5, cider=2.0, cider_centred=[2.1, 2.2, 2.3], cider_memory=[2.6, 2.7, 2.8]),
+        rows(DIAL, 0.0, cider=2.0, cider_centred=2.0, cider_memory=3.0),
+        rows(DIAL, 0.5, cider=2.0, cider_centred=[2.1, 2.2, 2.3], cider_memory=[2.6, 2.7, 2.8]),
     )
     found = feed_verdicts(feed_changes(runs))
     assert found["against base, %"].tolist() == ["+100.0 ± 0.0", "+10.0 ± 12.4", "-10.0 ± 8.3"]

@@ -14,6 +14,7 @@ from tpccma.evidence.price import class_changes
 from tpccma.figures.feeds import plot_feed_changes, plot_feeds
 from tpccma.figures.frontier import _spread_labels, plot_pareto
 from tpccma.figures.price import PRICES, plot_class_changes, plot_price
+from tpccma.runs.jobs import DIAL
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def close_figures() -> Iterator[None]:
 @pytest.fixture
 def runs() -> pd.DataFrame:
     """A base of one seed; alpha 0, 0.05 and 1, mean-centering and modgap of three seeds, every measure drawn."""
-    settings = [("base", 0.0, 0.9), ("tpc-cma", 0.0, 0.9), ("tpc-cma", 0.05, 0.4), ("tpc-cma", 1.0, 0.3)]
+    settings = [("base", 0.0, 0.9), (DIAL, 0.0, 0.9), (DIAL, 0.05, 0.4), (DIAL, 1.0, 0.3)]
     settings += [("mean-centering", 0.0, 0.7), ("modgap", 0.0, 0.5)]
     measures = [*TASKS, *FEEDS, BOUND, *(name for panel in PRICES.values() for name in panel)]
     measures += ["zeroshot_top1_ring", "zeroshot_top1_moon"]
@@ -35,7 +36,7 @@ def runs() -> pd.DataFrame:
                 "profile": "demo",
                 "method": method,
                 "alpha": alpha,
-                "model": f"alpha {alpha:g}" if method == "tpc-cma" else method,
+                "model": f"alpha {alpha:g}" if method == DIAL else method,
                 "seed": seed,
                 "raw_gap": gap + 0.01 * seed,
                 **{name: 1 - gap + 0.02 * seed + 0.01 * i for i, name in enumerate(measures)},
@@ -54,7 +55,7 @@ def legend_of(figure: Figure) -> list[str]:
 def test_pareto_draws_every_method_and_labels_alphas(runs: pd.DataFrame):
     figure = plot_pareto(runs)
     assert len(figure.axes) == len(TASKS)
-    assert legend_of(figure) == ["base", "mean-centering", "modgap", "tpc-cma, by α"]
+    assert legend_of(figure) == ["base", "mean-centering", "modgap", f"{DIAL}, by α"]
     for ax in figure.axes:
         assert [text.get_text() for text in ax.texts] == ["0", "0.05", "1", "α ="]
         curve = ax.containers[-1].lines[0]
@@ -79,7 +80,7 @@ def test_labels_are_moved_apart_as_little_as_possible():
 def test_feeds_have_a_line_a_model(runs: pd.DataFrame):
     figure = plot_feeds({"demo": runs, "fashion": runs[runs.method != "modgap"]})
     first, second = figure.axes
-    names = ["base", "tpc-cma, α 0", "tpc-cma, α 0.05", "tpc-cma, α 1", "mean-centering", "modgap"]
+    names = ["base", f"{DIAL}, α 0", f"{DIAL}, α 0.05", f"{DIAL}, α 1", "mean-centering", "modgap"]
     assert [label.get_text() for label in first.get_yticklabels()] == names
     assert [label.get_text() for label in second.get_yticklabels()] == names[:-1]
     assert legend_of(figure) == ["raw-fed", "centred", "memory", "text-fed (bound)"]

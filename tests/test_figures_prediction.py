@@ -9,6 +9,7 @@ from tpccma.evidence.league import league_table
 from tpccma.evidence.prediction import MEASURES
 from tpccma.figures.prediction import FAMILIES, KINDS, family_of, kind_of, plot_league, plot_prediction
 from tpccma.methods import ABLATIONS, METHODS
+from tpccma.runs.jobs import DIAL
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def runs() -> pd.DataFrame:
     """Ten alphas and a base; ARI falls with the distribution gap, not with the raw gap."""
     alpha = np.arange(11) / 10
     gaps = {"raw_gap": [0.5, 0.7] * 5 + [0.6], "centroid_gap": 0.3 - 0.2 * alpha, "distribution_gap": 1 - alpha}
-    method = ["base"] + ["tpc-cma"] * 10
+    method = ["base"] + [DIAL] * 10
     scores = {"clustering_ari": 0.2 + alpha, "cider": 1 + alpha}
     return pd.DataFrame({"profile": "demo", "method": method, "alpha": alpha, **gaps, **scores})
 
@@ -56,8 +57,8 @@ def test_scatter_has_a_mark_a_run_and_r_squared_above(runs: pd.DataFrame):
     figure = plot_prediction(runs, leagues, "demo")
     assert len(figure.axes) == 6
     last = figure.axes[2]  # ARI over the distribution gap
-    assert last.get_title() == "R² 1.00, of TPC-CMA alone 1.00"
+    assert last.get_title() == f"R² 1.00, of {DIAL} alone 1.00"
     drawn = {line.get_label(): len(line.get_xdata()) for line in last.lines}
-    assert (drawn["base"], drawn["TPC-CMA, by alpha"]) == (1, 10)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["TPC-CMA, by alpha", "base"]
+    assert (drawn["base"], drawn[f"{DIAL}, by alpha"]) == (1, 10)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"{DIAL}, by alpha", "base"]
     assert plot_prediction(runs.iloc[:0], {n: t.iloc[:0] for n, t in leagues.items()}, "fashion").axes

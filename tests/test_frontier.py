@@ -9,15 +9,16 @@ import pytest
 from tests.results_by_hand import rows, table_of
 from tpccma.evidence.frontier import against_curve, front_table, pareto_front, rate_grid, standing_table
 from tpccma.profiles import load_profile
+from tpccma.runs.jobs import DIAL
 
 
 @pytest.fixture
 def curve() -> pd.DataFrame:
     """A curve from (0.8, 0.4) over (0.6, 0.5) to (0.2, 0.9) in each of three seeds."""
     return table_of(
-        rows("tpc-cma", 0.0, raw_gap=0.8, clustering_ari=0.4),
-        rows("tpc-cma", 0.05, raw_gap=0.6, clustering_ari=0.5),
-        rows("tpc-cma", 1.0, raw_gap=0.2, clustering_ari=0.9),
+        rows(DIAL, 0.0, raw_gap=0.8, clustering_ari=0.4),
+        rows(DIAL, 0.05, raw_gap=0.6, clustering_ari=0.5),
+        rows(DIAL, 1.0, raw_gap=0.2, clustering_ari=0.9),
     )
 
 
@@ -65,7 +66,7 @@ def test_pareto_front():
 
 def test_front_table_counts_the_seeds_that_agree():
     runs = table_of(
-        rows("tpc-cma", 0.5, raw_gap=0.2, cider=[1.0, 1.0, 4.0]),
+        rows(DIAL, 0.5, raw_gap=0.2, cider=[1.0, 1.0, 4.0]),
         rows("modgap", raw_gap=0.3, cider=[3.0, 3.0, 3.0]),
         rows("fahim", raw_gap=0.4, cider=[1.0, 1.0, 1.0]),
     )

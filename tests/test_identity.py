@@ -40,6 +40,7 @@ NO_PART = {
     "__init__": "names what is behind it",
     "files": "writes what it is given",
     "profiles/__init__": "its values are named by the fingerprint",
+    "profiles/first_reading": "likewise",
     "profiles/parts": "likewise",
     "data/content": "names the data",
     "training/__init__": "empty",
@@ -70,8 +71,9 @@ def test_settings_are_named_but_where_they_are_marked():
         "seed": 0,
     }
     assert "has_splits" not in PhotoData(kind="photos").identity()
-    assert load_profile("demo", curriculum__shape="linear").curriculum.identity()["shape"] == "linear"
-    assert "shape" not in load_profile("demo").curriculum.identity()
+    linear = load_profile("demo", first_reading__curriculum__shape="linear")
+    assert linear.first_reading.curriculum.identity()["shape"] == "linear"
+    assert "shape" not in load_profile("demo").first_reading.curriculum.identity()
 
 
 @pytest.mark.parametrize("name, place", [("photos", "captions"), ("paper", "captions"), ("paper", "imagenet_dir")])

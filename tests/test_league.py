@@ -8,11 +8,12 @@ import pytest
 
 from tests.results_by_hand import models, three_methods
 from tpccma.evidence.league import describe_ranking, league_table, show_gaps, show_league
+from tpccma.runs.jobs import DIAL
 
 
 def league() -> pd.DataFrame:
     """Twelve settings of three methods whose ARI is the distribution gap; the raw gap alternates."""
-    table = models(12).assign(method=np.repeat(["base", "clip", "tpc-cma"], 8))
+    table = models(12).assign(method=np.repeat(["base", "clip", DIAL], 8))
     return league_table(table, "ari", {"raw_gap": "raw gap", "distribution_gap": "paired", "rmg": "not recorded"})
 
 
@@ -31,7 +32,7 @@ def test_league_names_the_method_without_which_it_falls():
     row = league_table(pd.concat(extra), "ari", {"gap": "gap"}).loc["gap"]
     assert (row.without_highest, row.highest) == ("c", pytest.approx(1))
     assert (row.without_lowest, row.lowest) == ("b", pytest.approx(16 / (50 * 2.75)))
-    assert math.isnan(row.within)  # no tpc-cma
+    assert math.isnan(row.within)  # no dial
 
 
 def test_league_for_readers():

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from tpccma import base_run, fine_tune, load_profile
-from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.data import Corpus, Pairs
-from tpccma.methods import ABLATIONS, METHODS, check_method, find_method, run_name
+from tpccma.methods import ABLATIONS, METHODS, PAIRED, check_method, find_method, run_name
+from tpccma.methods.first_curriculum import FirstReadingCurriculum
 from tpccma.methods.post_processing import PostProcessed, Recentre
 from tpccma.models import Encoder
 from tpccma.profiles import Profile
@@ -70,17 +70,18 @@ def run_of(tiny_profile: Profile, tiny_corpus: Corpus, runs_dir: Path):
 def test_every_method_of_the_comparison_is_there():
     paper = {"mean-centering", "align-clip", "m2-mix", "clip-refine", "cs-aligner"}  # the paper's baselines
     relatives = {"mind-the-gap", "i0t-async", "realign", "fahim", "modgap"}
-    assert {"tpc-cma", "clip"} | paper | relatives == set(METHODS) - set(ABLATIONS)
+    assert {"tpc-cma", PAIRED, "clip"} | paper | relatives == set(METHODS) - set(ABLATIONS)
 
 
-def test_ablations_take_a_dial_and_the_learning_rate_of_tpc_cma():
+def test_ablations_take_dial_reading_and_learning_rate_of_what_they_are_of():
     assert len(ABLATIONS) == 9
-    assert all((METHODS[name].dial, METHODS[name].like) == (True, "tpc-cma") for name in ABLATIONS)
+    assert all((METHODS[name].dial, METHODS[name].like) == (True, PAIRED) for name in ABLATIONS)
+    assert {name for name, method in METHODS.items() if method.first_reading} == {PAIRED, *ABLATIONS}
     assert all(METHODS[name].changes for name in ABLATIONS)
 
 
-def test_only_tpc_cma_and_its_ablations_have_a_dial():
-    assert {name for name, method in METHODS.items() if method.dial} == {"tpc-cma", *ABLATIONS}
+def test_only_both_readings_and_the_ablations_have_a_dial():
+    assert {name for name, method in METHODS.items() if method.dial} == {"tpc-cma", PAIRED, *ABLATIONS}
 
 
 def test_post_processing_is_what_is_not_trained():
@@ -112,11 +113,11 @@ def test_method_without_a_dial_takes_alpha_0_only(name: str):
 
 
 def test_learning_rates_are_those_of_the_profile_or_fine_tunes(tiny_profile: Profile):
-    profile = load_profile(tiny_profile, learning_rates={"tpc-cma": 2e-3, "clip": 1e-5}, fine_tune__learning_rate=4e-4)
+    profile = load_profile(tiny_profile, learning_rates={PAIRED: 2e-3, "clip": 1e-5}, fine_tune__learning_rate=4e-4)
     rates = {name: profile.training_of(name).learning_rate for name in METHODS}
-    assert {rates[name] for name in ("tpc-cma", *ABLATIONS)} == {2e-3}
+    assert {rates[name] for name in (PAIRED, *ABLATIONS)} == {2e-3}
     assert rates.pop("clip") == 1e-5
-    assert {rate for name, rate in rates.items() if not name.startswith("tpc-cma")} == {4e-4}
+    assert {rate for name, rate in rates.items() if name not in (PAIRED, *ABLATIONS)} == {4e-4}
     same = profile.fine_tune.model_dump(exclude={"learning_rate"})
     assert all(profile.training_of(name).model_dump(exclude={"learning_rate"}) == same for name in METHODS)
 
@@ -133,9 +134,9 @@ def test_bad_learning_rate_is_named(rate):
 
 
 def test_training_uses_the_methods_learning_rate(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
-    rates = {"fine_tune__learning_rate": 3e-4, "learning_rates": {"clip": 1e-5, "tpc-cma": 2e-5}}
+    rates = {"fine_tune__learning_rate": 3e-4, "learning_rates": {"clip": 1e-5, PAIRED: 2e-5}}
     profile = load_profile(tiny_profile, fine_tune__epochs=1, **rates)
-    for method, rate in (("clip", 1e-5), ("fahim", 3e-4), ("tpc-cma-no-paired", 2e-5)):
+    for method, rate in (("clip", 1e-5), ("fahim", 3e-4), (f"{PAIRED}-no-paired", 2e-5)):
         run = fine_tune(profile, method, alpha_of(method), 0, tmp_path, tiny_corpus)
         assert run.steps.learning_rate.max() == pytest.approx(rate)
 
@@ -144,29 +145,41 @@ def test_training_uses_the_methods_learning_rate(tiny_profile: Profile, tiny_cor
 
 
 def test_methods_do_not_share_a_folder(tiny_profile: Profile):
-    marks = [fingerprint(tiny_profile, name, alpha_of(name), 0) for name in METHODS]
-    marks.append(fingerprint(tiny_profile, "base", 0.0, 0))
-    assert len(set(marks)) == len(METHODS) + 1
+    keys = [*((name, alpha_of(name), 0) for name in METHODS), ("base", 0.0, 0)]
+    folders = {f"{run_name(*key)}-{fingerprint(tiny_profile, *key)}" for key in keys}
+    assert len(folders) == len(METHODS) + 1
+    # tpc-cma and the first reading, which was called so when its records were made, may be told apart by name alone
+    marks = {fingerprint(tiny_profile, *key) for key in keys if key[0] != "tpc-cma"}
+    assert len(marks) == len(METHODS)
 
 
 def test_fingerprint_knows_the_methods_own_learning_rate_only(tiny_profile: Profile):
     plain = load_profile(tiny_profile, learning_rates={}, fine_tune__learning_rate=3e-4)
-    changed = load_profile(plain, learning_rates={"tpc-cma": 5e-4})
-    assert {name for name in METHODS if marks_differ(plain, changed, name)} == {"tpc-cma", *ABLATIONS}
+    changed = load_profile(plain, learning_rates={PAIRED: 5e-4})
+    assert {name for name in METHODS if marks_differ(plain, changed, name)} == {PAIRED, *ABLATIONS}
     elsewhere = load_profile(plain, fine_tune__learning_rate=5e-4)
-    assert fingerprint(elsewhere, "tpc-cma", 0.5, 0) == fingerprint(changed, "tpc-cma", 0.5, 0)
+    assert fingerprint(elsewhere, PAIRED, 0.5, 0) == fingerprint(changed, PAIRED, 0.5, 0)
 
 
 def test_fingerprint_of_what_is_not_trained_leaves_training_out(tiny_profile: Profile):
-    changed = load_profile(tiny_profile, fine_tune__epochs=7, loss__hardness=3.0, curriculum__anchor=0.1)
+    changes = {"loss__hardness": 3.0, "curriculum__anchor": 0.1, "first_reading__loss__hardness": 3.0}
+    changed = load_profile(tiny_profile, fine_tune__epochs=7, **changes)
     assert {name for name in METHODS if not marks_differ(tiny_profile, changed, name)} == set(POST_PROCESSED)
 
 
 def test_fingerprint_counts_an_ablations_changes(tiny_profile: Profile):
     # what the ablation sets itself may change in the profile, and changes nothing
-    changed = load_profile(tiny_profile, loss__geometry_weight=3.0)
-    assert not marks_differ(tiny_profile, changed, "tpc-cma-no-geometry")
-    assert marks_differ(tiny_profile, changed, "tpc-cma-no-paired")
+    changed = load_profile(tiny_profile, first_reading__loss__geometry_weight=3.0)
+    assert not marks_differ(tiny_profile, changed, f"{PAIRED}-no-geometry")
+    assert marks_differ(tiny_profile, changed, f"{PAIRED}-no-paired")
+
+
+def test_settings_of_each_reading_are_part_of_its_own_fingerprints(tiny_profile: Profile):
+    second = load_profile(tiny_profile, loss__hardness=3.0)
+    assert {name for name in METHODS if marks_differ(tiny_profile, second, name)} == {"tpc-cma"}
+    first = load_profile(tiny_profile, first_reading__loss__hardness=3.0)
+    trained = {name for name, method in METHODS.items() if method.trained}
+    assert {name for name in METHODS if marks_differ(tiny_profile, first, name)} == trained - {"tpc-cma"}
 
 
 def marks_differ(one: Profile, other: Profile, method: str) -> bool:
@@ -178,13 +191,13 @@ def marks_differ(one: Profile, other: Profile, method: str) -> bool:
 def test_fingerprint_is_computed_as_it_was_for_the_first_records(name: str, mark: str):
     # a new field of a profile must not rename the runs that leave it at its default
     first = load_profile(name, fine_tune__learning_rate=3e-4, learning_rates={})
-    assert fingerprint(first, "tpc-cma", 0.5, 0) == mark
+    assert fingerprint(first, PAIRED, 0.5, 0) == mark
 
 
 def test_fingerprints_are_those_of_the_published_records():
     # where this fails, what decides these runs has changed since: `tpccma sweep` makes their records again
     records = load_records(RECORDS)
-    assert {("demo", "tpc-cma", 0.5, 0), ("demo", "base", 0.0, 0)} <= {tuple(r[key] for key in KEYS) for r in records}
+    assert {("demo", PAIRED, 0.5, 0), ("demo", "base", 0.0, 0)} <= {tuple(r[key] for key in KEYS) for r in records}
     profiles = {name: load_profile(name) for name in {r["profile"] for r in records}}
     stale = [
         r["profile"] + "/" + run_name(r["method"], r["alpha"], r["seed"])
@@ -242,7 +255,7 @@ def test_log_holds_the_terms_of_the_methods_loss(run_of, method: str):
 def test_first_contrastive_loss_is_the_same_for_all_methods(run_of):
     # same base, same first batch; i0t-async is another model from the first step on
     methods = [name for name, columns in LOSS_COLUMNS.items() if "contrastive_loss" in columns and name != "i0t-async"]
-    first = [run_of(name).steps.contrastive_loss[0] for name in (*methods, "tpc-cma")]
+    first = [run_of(name).steps.contrastive_loss[0] for name in (*methods, "tpc-cma", PAIRED)]
     assert first == pytest.approx([first[0]] * len(first), rel=1e-6)
 
 
@@ -352,22 +365,22 @@ def test_maps_are_saved_with_the_model(run_of):
 @pytest.mark.parametrize("term", TERMS)
 def test_ablated_term_is_absent_and_the_others_are_there(run_of, term: str):
     kept = {f"{other}_loss" for other in TERMS if other != term}
-    assert columns_filled(run_of(f"tpc-cma-no-{term}")) == {"contrastive_loss", *kept}
-    assert columns_filled(run_of("tpc-cma")) == {"contrastive_loss", f"{term}_loss", *kept}
+    assert columns_filled(run_of(f"{PAIRED}-no-{term}")) == {"contrastive_loss", *kept}
+    assert columns_filled(run_of(PAIRED)) == {"contrastive_loss", f"{term}_loss", *kept}
 
 
 def test_fixed_alpha_is_the_target_from_the_first_step(run_of):
-    steps = run_of("tpc-cma-fixed-alpha").steps
+    steps = run_of(f"{PAIRED}-fixed-alpha").steps
     assert steps.alpha.eq(0.5).all() and steps.phase.eq("stabilize").all()
 
 
 def test_linear_ramp_is_linear_from_the_first_step(run_of):
     # over 60 % of 16 steps, so 9.6
     expected = [min(0.5 * step / 9.6, 0.5) for step in range(16)]
-    assert run_of("tpc-cma-linear-ramp").steps.alpha.tolist() == pytest.approx(expected)
+    assert run_of(f"{PAIRED}-linear-ramp").steps.alpha.tolist() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("method, steps", [("tpc-cma", 3), ("tpc-cma-anchor-0", 0), ("tpc-cma-anchor-0.3", 5)])
+@pytest.mark.parametrize("method, steps", [(PAIRED, 3), (f"{PAIRED}-anchor-0", 0), (f"{PAIRED}-anchor-0.3", 5)])
 def test_anchor_takes_its_share_of_the_steps(run_of, method: str, steps: int):
     # 15 %, 0 and 30 % of 16 are 2.4, 0 and 4.8
     run = run_of(method).steps
@@ -376,13 +389,13 @@ def test_anchor_takes_its_share_of_the_steps(run_of, method: str, steps: int):
     assert run.alpha[:steps].eq(0).all() and run.alpha.iloc[-1] == 0.5
 
 
-@pytest.mark.parametrize("method, aware", [("tpc-cma", True), ("tpc-cma-not-gradient-aware", False)])
+@pytest.mark.parametrize("method, aware", [(PAIRED, True), (f"{PAIRED}-not-gradient-aware", False)])
 def test_gradients_hold_alpha_back_unless_ablated(
     tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, method: str, aware: bool
 ):
-    profile = load_profile(tiny_profile, curriculum__rho=0.01)
+    profile = load_profile(tiny_profile, first_reading__curriculum__rho=0.01)
     alphas = fine_tune(profile, method, 0.5, 0, tmp_path, tiny_corpus).steps.alpha
-    clock = ThreePhaseCurriculum(0.5, 16)
+    clock = FirstReadingCurriculum(0.5, 16)
     plain = pd.Series([clock.alpha(step) for step in range(16)])
     held_back = plain - alphas > 1e-3
     assert held_back.any() == aware

@@ -5,7 +5,7 @@ import torch
 
 from tpccma import load_profile
 from tpccma.methods import METHODS
-from tpccma.runs.jobs import ALPHAS, SEEDS
+from tpccma.runs.jobs import ALPHAS, DIAL, SEEDS
 from tpccma.runs.plan import Towers, kept_bytes, loss_bytes, plan, sweep_commands, sweep_runs, tower_bytes
 from tpccma.training.encoders import build_encoder
 
@@ -32,14 +32,16 @@ def test_sweep_counts_every_trained_method_alpha_and_seed():
     others = {name for name, method in METHODS.items() if method.trained and not method.dial}
     assert len(sweep_runs()) == len(set(sweep_runs())) == (len(ALPHAS) + len(others)) * len(SEEDS)
     commands = sweep_commands("paper", gpus=8, seeds=(0,))
-    assert commands[:2] == ["mkdir -p runs", "tpccma train --profile paper --method base"]
-    dialled = [command for command in commands if command.startswith("papermill notebooks/03_train.ipynb")]
-    assert [float(command.split("-p alpha ")[1].split()[0]) for command in dialled] == list(ALPHAS)
+    assert commands[0] == "tpccma train --profile paper --method base"
+    dialled = [command for command in commands if f"--method {DIAL} " in command]
+    assert [float(command.split("--alpha ")[1].split()[0]) for command in dialled] == list(ALPHAS)
     launched = {command.split("--method ")[1].split()[0] for command in commands if command.startswith("accelerate")}
-    assert launched == others
+    assert launched == {DIAL, *others}
     several = "accelerate launch --num_processes 8 -m tpccma train --profile paper --method clip --seed 0"
     assert several in commands and "tpccma train --profile paper --method realign --seed 0" in commands
-    assert sum("--method" in command for command in commands) == 1 + sum(not method.dial for method in METHODS.values())
+    assert sum("--method" in command for command in commands) == 1 + len(ALPHAS) + sum(
+        not method.dial for method in METHODS.values()
+    )
 
 
 def test_what_cannot_be_known_here_is_said():

@@ -22,6 +22,7 @@ from tpccma.evidence.prediction import (
 )
 from tpccma.methods import ABLATIONS, METHODS
 from tpccma.metrics import measure_all
+from tpccma.runs.jobs import DIAL
 
 
 def test_measures_are_all_of_a_record():
@@ -118,16 +119,16 @@ def test_within_one_method():
 def test_main_models_are_those_fixed_beforehand():
     names = ["base", *METHODS]
     runs = pd.DataFrame({"profile": "demo", "method": names, "alpha": 0.0})
-    runs = pd.concat([runs, runs[runs.method == "tpc-cma"].assign(alpha=0.5)])
+    runs = pd.concat([runs, runs[runs.method == DIAL].assign(alpha=0.5)])
     kept = main_models(runs)
-    assert set(kept.method) == {"base", *METHODS} - set(ABLATIONS)
-    assert kept[kept.method == "tpc-cma"].alpha.tolist() == [0.5]  # alpha 0 is plain CLIP, which is there as "clip"
+    assert set(kept.method) == {"base", *METHODS} - {"tpc-cma", *ABLATIONS}  # tpc-cma has not been swept
+    assert kept[kept.method == DIAL].alpha.tolist() == [0.5]  # alpha 0 is plain CLIP, which is there as "clip"
     assert set(main_models(runs, ablations=True).method) == set(kept.method) | set(ABLATIONS)
 
 
 def test_alpha_zero_counts_where_the_profile_has_no_clip():
-    runs = pd.DataFrame({"profile": ["demo", "demo-scale-20"], "method": ["clip", "tpc-cma"], "alpha": 0.0})
-    assert main_models(runs).method.tolist() == ["clip", "tpc-cma"]
+    runs = pd.DataFrame({"profile": ["demo", "demo-scale-20"], "method": ["clip", DIAL], "alpha": 0.0})
+    assert main_models(runs).method.tolist() == ["clip", DIAL]
 
 
 def test_runs_count_as_often_as_their_weights_say():

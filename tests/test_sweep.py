@@ -49,7 +49,7 @@ def test_plan_has_five_seeds_of_every_method_and_alpha(profile: str):
     alphas = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
     others = {"base", "clip", "mean-centering", "align-clip", "m2-mix", "clip-refine", "cs-aligner"}
     others |= {"mind-the-gap", "i0t-async", "realign", "fahim", "modgap"}
-    wanted = {("tpc-cma", alpha) for alpha in alphas} | {(method, 0.0) for method in others}
+    wanted = {("tpc-cma-paired", alpha) for alpha in alphas} | {(method, 0.0) for method in others}
     assert wanted <= set(seeds)
     assert {method for method, _ in set(seeds) - wanted} == set(ABLATIONS)
     assert all(seeds[setting] == 5 for setting in wanted) and {job.seed for job in jobs} == set(range(5))
@@ -63,8 +63,8 @@ def test_plan_has_three_or_more_seeds_of_every_ablation(profile: str):
     assert min(seeds.values()) >= 3 and ABLATION_ALPHA in ALPHAS
 
 
-def test_plan_leaves_no_method_out():
-    assert {job.method for job in planned_jobs("demo")} == {"base", *METHODS}
+def test_plan_leaves_no_method_out_but_the_second_reading_for_now():
+    assert {job.method for job in planned_jobs("demo")} == {"base", *METHODS} - {"tpc-cma"}
 
 
 def test_plan_goes_seed_by_seed_ablations_last():
@@ -79,7 +79,7 @@ def test_plan_goes_seed_by_seed_ablations_last():
 @pytest.mark.parametrize("profile", VARIANTS)
 def test_plan_of_a_variant_has_what_the_claims_need(profile: str):
     seeds = Counter((job.method, job.alpha) for job in planned_jobs(profile))
-    assert seeds == {("base", 0.0): 5, ("tpc-cma", 0.0): 5, ("tpc-cma", 0.05): 5, ("tpc-cma", 0.5): 5}
+    assert seeds == {("base", 0.0): 5, **{("tpc-cma-paired", alpha): 5 for alpha in (0.0, 0.05, 0.5)}}
 
 
 def test_there_are_variants_of_both_profiles():

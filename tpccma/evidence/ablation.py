@@ -1,4 +1,7 @@
-"""What each part of TPC-CMA does: runs without it at alpha 0.5, against all of TPC-CMA and against continued CLIP."""
+"""What each part of the method does: runs without it at alpha 0.5, against the whole and against continued CLIP.
+
+The method is the one whose dial was swept, ``tpccma.runs.jobs.DIAL``.
+"""
 
 from collections.abc import Callable
 
@@ -7,25 +10,26 @@ import pandas as pd
 from tpccma.evidence.estimates import OUTCOMES, Setting, changes, continued_clip
 from tpccma.evidence.writing import excludes_zero, mark, spread
 from tpccma.methods import ABLATION_ALPHA
+from tpccma.runs.jobs import DIAL
 
-WHOLE = "all of TPC-CMA"
+WHOLE = f"all of {DIAL}"
 # Method to what was taken away or changed; see `tpccma.methods`.
 PARTS = {
-    "tpc-cma-no-reweighted": "no re-weighted contrast",
-    "tpc-cma-no-geometry": "no geometry term",
-    "tpc-cma-no-centroid": "no centroid term",
-    "tpc-cma-no-paired": "no paired term",
-    "tpc-cma-fixed-alpha": "alpha fixed, no curriculum",
-    "tpc-cma-linear-ramp": "linear ramp only",
-    "tpc-cma-not-gradient-aware": "not gradient-aware",
-    "tpc-cma-anchor-0": "anchor 0",
-    "tpc-cma-anchor-0.3": "anchor 0.3",
+    f"{DIAL}-no-reweighted": "no re-weighted contrast",
+    f"{DIAL}-no-geometry": "no geometry term",
+    f"{DIAL}-no-centroid": "no centroid term",
+    f"{DIAL}-no-paired": "no paired term",
+    f"{DIAL}-fixed-alpha": "alpha fixed, no curriculum",
+    f"{DIAL}-linear-ramp": "linear ramp only",
+    f"{DIAL}-not-gradient-aware": "not gradient-aware",
+    f"{DIAL}-anchor-0": "anchor 0",
+    f"{DIAL}-anchor-0.3": "anchor 0.3",
 }
 
 
 def whole(profile: str) -> Setting:
-    """Return all of TPC-CMA at the ablations' alpha."""
-    return Setting(profile, "tpc-cma", ABLATION_ALPHA)
+    """Return the whole method at the ablations' alpha."""
+    return Setting(profile, DIAL, ABLATION_ALPHA)
 
 
 def parts(profile: str) -> dict[str, Setting]:
@@ -34,7 +38,7 @@ def parts(profile: str) -> dict[str, Setting]:
 
 
 def against_whole(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
-    """Set every ablation against all of TPC-CMA.
+    """Set every ablation against the whole method.
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
@@ -47,7 +51,7 @@ def against_whole(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
 
 
 def against_clip(results: pd.DataFrame, profiles: list[str]) -> pd.DataFrame:
-    """Set all of TPC-CMA and every ablation against continued CLIP, which keeps the gain of further training apart.
+    """Set the whole method and every ablation against continued CLIP, which keeps the gain of further training apart.
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
@@ -71,7 +75,7 @@ def _against(results: pd.DataFrame, profiles: list[str], settings: Callable, ref
 
 
 def all_settings(profile: str) -> dict[str, Setting]:
-    """Return all of TPC-CMA and every ablation by label."""
+    """Return the whole method and every ablation by label."""
     return {WHOLE: whole(profile), **parts(profile)}
 
 
@@ -80,7 +84,7 @@ def anchors(profile: str) -> dict[str, Setting]:
     named = parts(profile)
     return {
         "anchor 0": named["anchor 0"],
-        "anchor 0.15 (all of TPC-CMA)": whole(profile),
+        f"anchor 0.15 ({WHOLE})": whole(profile),
         "anchor 0.3": named["anchor 0.3"],
     }
 

@@ -12,10 +12,11 @@ from tpccma.evidence.paper import R_SQUARED
 from tpccma.evidence.prediction import main_models, predict
 from tpccma.evidence.verdicts import VERDICTS, judge_prediction
 from tpccma.evidence.writing import write
+from tpccma.runs.jobs import DIAL
 
 SCALES = {"20": "-scale-20", "50": "-scale-50", "100": "", "learned": "-scale-learned"}
-MODELS = {"base": ("base", 0.0), "continued CLIP": ("tpc-cma", 0.0), "alpha 0.05": ("tpc-cma", 0.05)}
-MODELS |= {"alpha 0.5": ("tpc-cma", 0.5)}
+MODELS = {"base": ("base", 0.0), "continued CLIP": (DIAL, 0.0), "alpha 0.05": (DIAL, 0.05)}
+MODELS |= {"alpha 0.5": (DIAL, 0.5)}
 CLAIMS_RUN = ("C1", "C2", "C3", "C4", "C5")
 
 

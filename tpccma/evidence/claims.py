@@ -33,6 +33,7 @@ from tpccma.evidence.verdicts import (
     share_left,
     squared_reduction,
 )
+from tpccma.runs.jobs import DIAL
 
 PROFILES = ("demo", "fashion", "paper")
 
@@ -61,12 +62,12 @@ class Reading:
     paper: float
     unit: str = "%"
     rule: str = "gain"
-    method: str = "tpc-cma"
+    method: str = DIAL
 
     @property
     def references(self) -> tuple[str, ...]:
         """What the effect is taken against."""
-        return (BASE, CONTINUED) if self.method == "tpc-cma" else (BASE,)
+        return (BASE, CONTINUED) if self.method == DIAL else (BASE,)
 
     @property
     def bounds(self) -> tuple[str, str]:

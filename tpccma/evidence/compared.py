@@ -12,15 +12,15 @@ import pandas as pd
 from tpccma.evidence.table import BASE, pick, pick_references
 from tpccma.evidence.verdicts import difference, seed_interval
 from tpccma.evidence.writing import tidy
-from tpccma.methods import ABLATIONS, METHODS
-from tpccma.runs.jobs import SEEDS, planned_jobs
+from tpccma.methods import ABLATIONS
+from tpccma.runs.jobs import DIAL, OTHERS, SEEDS, planned_jobs
 
 PROFILES = ("demo", "fashion")
-DIAL, CONTINUED_MODEL = "tpc-cma", "alpha 0"
+CONTINUED_MODEL = "alpha 0"
 GAP = "raw_gap"
 TASKS = ("zeroshot_top1", "recall_at_1", "clustering_ari", "cider")
 MEASURES = (GAP, *TASKS)
-ORDER = [name for name in ("base", *METHODS) if name not in ABLATIONS]
+ORDER = ["base", DIAL, *OTHERS]
 
 
 def compared_runs(results: pd.DataFrame, profile: str) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def compared_runs(results: pd.DataFrame, profile: str) -> pd.DataFrame:
         profile: as in the results.
 
     Returns:
-        Base, TPC-CMA by alpha, then the others; with ``recall_at_1``, the mean of both directions [ours].
+        Base, the dial by alpha, then the others; with ``recall_at_1``, the mean of both directions [ours].
     """
     runs = results[(results.profile == profile) & results.method.isin(ORDER)]
     recalls = runs.reindex(columns=["i2t_recall_at_1", "t2i_recall_at_1"]).mean(axis=1, skipna=False)

@@ -12,7 +12,7 @@ import pandas as pd
 from tpccma.evidence.table import bases_of, pick
 from tpccma.evidence.verdicts import Estimate, difference, seed_interval
 from tpccma.evidence.writing import spread, tidy
-from tpccma.runs.jobs import planned_jobs
+from tpccma.runs.jobs import DIAL, planned_jobs
 
 KEYS = ("model", "profile", "measure")
 OUTCOMES = {
@@ -37,8 +37,8 @@ class Setting(NamedTuple):
 
 
 def continued_clip(profile: str) -> Setting:
-    """Return what keeps the gain of further training apart: alpha 0, plain CLIP at TPC-CMA's learning rate."""
-    return Setting(profile, "tpc-cma", 0.0)
+    """Return what keeps the gain of further training apart: alpha 0, plain CLIP at the dial's learning rate."""
+    return Setting(profile, DIAL, 0.0)
 
 
 def runs_of(results: pd.DataFrame, setting: Setting) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 The rules were fixed before any result of the sweep existed [ours]:
 
-- **curve**: of each seed, a task's score over the raw gap, straight between neighbouring points of TPC-CMA; alpha 0 is
+- **curve**: of each seed, a task's score over the raw gap, straight between neighbouring points of the dial; alpha 0 is
   continued CLIP. A method stands **above** it if the 95 % interval over seeds of its score minus the
   curve's at the same gap lies wholly above 0, **below** it if wholly below 0, else it is **not told apart**. It is
   **outside** the curve's range if in some seed the curve does not cover its gap.

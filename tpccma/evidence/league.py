@@ -9,6 +9,7 @@ import pandas as pd
 from tpccma.evidence.prediction import MEASURES, QUALITIES, RAW, leave_one_out, predict, spearman, within
 from tpccma.evidence.verdicts import MIN_SETTINGS, NONE, Estimate
 from tpccma.evidence.writing import NOTHING, write
+from tpccma.runs.jobs import DIAL
 
 LEAGUE = ("r_squared", "low", "high", "ahead", "ahead_low", "ahead_high", "spearman", "lowest", "without_lowest")
 LEAGUE += ("highest", "without_highest", "within", "others", "settings")
@@ -25,7 +26,7 @@ def league_table(runs: pd.DataFrame, quality: str, measures: dict[str, str] = ME
     Returns:
         One row a measure, indexed by column, by R² from large to small: its label; r_squared, with low and high; ahead,
         by which that exceeds the raw gap's, with ahead_low and ahead_high; spearman; the lowest and the highest R² with
-        one method left out, and without_lowest and without_highest, which method; R² within tpc-cma's own alphas, and
+        one method left out, and without_lowest and without_highest, which method; R² within the dial's own alphas, and
         over the others only; how many settings it rests on.
     """
     rows = {
@@ -54,7 +55,7 @@ def _league_row(runs: pd.DataFrame, measure: str, quality: str) -> dict:
         "highest": highest[1],
         "without_highest": highest[0],
         "within": within(runs, measure, quality),
-        "others": left_out.get("tpc-cma", NONE),
+        "others": left_out.get(DIAL, NONE),
         "settings": found.measure.n,
     }
 
@@ -73,7 +74,7 @@ def show_league(league: pd.DataFrame) -> pd.DataFrame:
             f"{row.lowest:.2f} ({row.without_lowest}) to {row.highest:.2f} ({row.without_highest})"
             for row in league.itertuples()
         ],
-        "within TPC-CMA": league.within.map("{:.2f}".format),
+        f"within {DIAL}": league.within.map("{:.2f}".format),
         "all others": league.others.map("{:.2f}".format),
     }
     return pd.DataFrame(shown, index=league.index).set_axis(list(league.label)).replace("nan", NOTHING)

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from tpccma.evidence.verdicts import MIN_SETTINGS, NONE, Estimate
-from tpccma.methods import ABLATIONS, METHODS
+from tpccma.methods import ABLATIONS
+from tpccma.runs.jobs import DIAL, OTHERS
 
 SETTING = ["profile", "method", "alpha"]
 RAW = "raw_gap"
@@ -73,19 +74,19 @@ class Prediction(NamedTuple):
 def main_models(runs: pd.DataFrame, ablations: bool = False) -> pd.DataFrame:
     """Keep the models that count for C6 and C7.
 
-    The base and every method of `tpccma.methods`, but not "tpc-cma" at alpha 0 where the profile has "clip": both are
+    The base and every method that is swept, but not the dial at alpha 0 where the profile has "clip": both are
     continued plain CLIP, which is to count once.
 
     Args:
         runs: rows of the results.
-        ablations: keep the ablations of TPC-CMA as well, a further reading.
+        ablations: keep the ablations as well, a further reading.
 
     Returns:
         Those rows.
     """
-    counted = {"base", *METHODS} - (set() if ablations else set(ABLATIONS))
+    counted = {"base", DIAL, *OTHERS, *(ABLATIONS if ablations else ())}
     with_clip = runs.profile.isin(runs.profile[runs.method == "clip"])
-    twice = (runs.method == "tpc-cma") & (runs.alpha == 0) & with_clip
+    twice = (runs.method == DIAL) & (runs.alpha == 0) & with_clip
     return runs[runs.method.isin(counted) & ~twice]
 
 
@@ -174,7 +175,7 @@ def leave_one_out(runs: pd.DataFrame, measure: str, quality: str) -> pd.Series:
     return pd.Series(left_out, dtype=float).sort_values()
 
 
-def within(runs: pd.DataFrame, measure: str, quality: str, method: str = "tpc-cma") -> float:
+def within(runs: pd.DataFrame, measure: str, quality: str, method: str = DIAL) -> float:
     """Return R² over the alphas and seeds of one method; NaN with fewer than three alphas. Args as in `predict`."""
     return _line(_complete(runs[runs.method == method], measure, quality), measure, quality)
 

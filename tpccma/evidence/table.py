@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tpccma.runs.jobs import DIAL
 from tpccma.runs.records import build_csv
 
 BASE, CONTINUED = "base", "continued CLIP"
@@ -20,7 +21,7 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
         profile: keep this profile only.
 
     Returns:
-        One row a run, and a column ``model`` that names it in figures: "alpha 0.5" for tpc-cma, else the method.
+        One row a run, and a column ``model`` that names it in figures: "alpha 0.5" for `DIAL`, else the method.
 
     Raises:
         FileNotFoundError: if there is no CSV.
@@ -32,7 +33,7 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
     if not path.is_file():
         raise FileNotFoundError(f"no {path} and no records there: name their folder, or record runs by `tpccma sweep`")
     table = pd.read_csv(path)
-    table["model"] = table.method.where(table.method != "tpc-cma", "alpha " + table.alpha.map("{:g}".format))
+    table["model"] = table.method.where(table.method != DIAL, "alpha " + table.alpha.map("{:g}".format))
     if profile is not None:
         table = table[table.profile == profile].reset_index(drop=True)
         if table.empty:
@@ -59,13 +60,13 @@ def pick_references(runs: pd.DataFrame, against: str, seeds: pd.Index) -> pd.Dat
 
     Args:
         runs: rows of the results, of one profile.
-        against: `BASE`, or `CONTINUED`: "tpc-cma" with alpha 0, which is plain CLIP with the same learning rate.
+        against: `BASE`, or `CONTINUED`: `DIAL` with alpha 0, which is plain CLIP with the same learning rate.
         seeds: wanted.
 
     Returns:
         Rows indexed by seed, NaN for a seed without a reference; a base that is the only one stands for every seed.
     """
-    return pick(runs, "tpc-cma", 0).reindex(seeds) if against == CONTINUED else bases_of(pick(runs, "base", 0), seeds)
+    return pick(runs, DIAL, 0).reindex(seeds) if against == CONTINUED else bases_of(pick(runs, "base", 0), seeds)
 
 
 def bases_of(bases: pd.DataFrame, seeds: pd.Index) -> pd.DataFrame:

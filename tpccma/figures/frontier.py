@@ -67,7 +67,7 @@ def _mark_method(ax: Axes, means: pd.DataFrame, task: str, method: str) -> None:
 
 def _draw_dial(ax: Axes, means: pd.DataFrame, task: str, alphas: pd.Series) -> None:
     style = {"color": "black", "marker": "o", "markersize": 4.5, "linewidth": 1.2, "zorder": 3}
-    _draw_intervals(ax, means["ours"], means, GAP, task, label="tpc-cma, by α", **style)
+    _draw_intervals(ax, means["ours"], means, GAP, task, label=f"{DIAL}, by α", **style)
     ax.autoscale_view()
     gaps = means["ours", GAP]
     left, right = ax.get_xlim()

@@ -12,6 +12,7 @@ from tpccma.evidence.prediction import DISTRIBUTION, MEASURES, QUALITIES, RENORM
 from tpccma.evidence.verdicts import MIN_SETTINGS
 from tpccma.figures.style import PALETTE, mark_style
 from tpccma.methods import METHODS
+from tpccma.runs.jobs import DIAL
 
 DPI = 80  # of large figures, three of which stand in one notebook
 # Kind of measure: marker, face, edge.
@@ -23,7 +24,7 @@ KINDS = {
 }
 # Family of models: marker, face, edge.
 FAMILIES = {
-    "TPC-CMA, by alpha": ("o", PALETTE[0], "black"),
+    f"{DIAL}, by alpha": ("o", PALETTE[0], "black"),
     "base": ("*", "black", "black"),
     "continued CLIP": ("P", "0.7", "black"),
     "post-processing": ("^", "white", PALETTE[1]),
@@ -47,7 +48,7 @@ def kind_of(measure: str) -> str:
 
 def family_of(method: str) -> str:
     """Say which of `FAMILIES` a method is."""
-    own = {"tpc-cma": "TPC-CMA, by alpha", "base": "base", "clip": "continued CLIP"}
+    own = {DIAL: f"{DIAL}, by alpha", "base": "base", "clip": "continued CLIP"}
     return own.get(method) or ("other fine-tuning" if METHODS[method].trained else "post-processing")
 
 
@@ -106,8 +107,8 @@ def plot_prediction(runs: pd.DataFrame, league: dict[str, pd.DataFrame], profile
         profile: its name.
 
     Returns:
-        A row of panels a task, a column a gap; R² over all models and within TPC-CMA's alphas above each. A line joins
-        the means of TPC-CMA's alphas.
+        A row of panels a task, a column a gap; R² over all models and within the dial's alphas above each. A line joins
+        the means of the dial's alphas.
     """
     figure, panels = plt.subplots(
         len(DRAWN), len(GAPS), figsize=(9.2, 6.6), dpi=DPI, sharex="col", sharey="row", layout="constrained"
@@ -136,7 +137,7 @@ def _family_handles(panels: np.ndarray) -> list[Line2D]:
 
 def _draw_runs(ax: Axes, runs: pd.DataFrame, gap: str, quality: str) -> None:
     known = runs.dropna(subset=[gap, quality])
-    curve = known[known.method == "tpc-cma"].groupby("alpha")[[gap, quality]].mean()
+    curve = known[known.method == DIAL].groupby("alpha")[[gap, quality]].mean()
     ax.plot(curve[gap], curve[quality], color=PALETTE[0], linewidth=1.0, zorder=1)
     families = known.groupby(known.method.map(family_of))
     for family, style in FAMILIES.items():
@@ -149,4 +150,4 @@ def _draw_runs(ax: Axes, runs: pd.DataFrame, gap: str, quality: str) -> None:
 def _title(runs: pd.DataFrame, league: pd.DataFrame, gap: str, quality: str) -> str:
     if gap not in league.index or np.isnan(league.r_squared[gap]):
         return f"fewer than {MIN_SETTINGS} settings"
-    return f"R² {league.r_squared[gap]:.2f}, of TPC-CMA alone {within(runs, gap, quality):.2f}"
+    return f"R² {league.r_squared[gap]:.2f}, of {DIAL} alone {within(runs, gap, quality):.2f}"

@@ -41,6 +41,8 @@ class Method:
         maps_name: function in `tpccma.methods.post_processing`: from training embeddings to the maps behind the towers
             of the frozen base model.
         trained: whether there is a training; if not, the maps are all.
+        first_reading: whether loss and curriculum are those of `tpccma.methods.first_reading`, with the settings in the
+            profile's part of that name.
         changes: values that replace the profile's, as `tpccma.load_profile` takes them.
         like: the method whose learning rate it takes; None where it has one of its own.
         rates: learning rates that are tried on validation data, three for every method.
@@ -50,6 +52,7 @@ class Method:
     loss_name: str | None = None
     maps_name: str | None = None
     trained: bool = True
+    first_reading: bool = False
     changes: dict = field(default_factory=dict)
     like: str | None = None
     rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
@@ -67,15 +70,23 @@ class Method:
     @property
     def term_names(self) -> tuple[str, ...]:
         """The terms that its loss may return, as the loss declares them."""
+        if self.first_reading:
+            return import_module("tpccma.methods.first_reading").FirstReadingLoss.term_names
         return (self.loss or import_module("tpccma.loss").CMALoss).term_names
 
 
+PAIRED = "tpc-cma-paired"
+
+
 def _ablation(**changes) -> Method:
-    return Method(dial=True, changes=changes, like="tpc-cma")
+    """Change the first reading in some settings of its part of a profile."""
+    changes = {f"first_reading__{name}": value for name, value in changes.items()}
+    return Method(dial=True, first_reading=True, changes=changes, like=PAIRED)
 
 
 METHODS = {
     "tpc-cma": Method(dial=True),
+    PAIRED: Method(dial=True, first_reading=True),
     "clip": Method(),
     "mean-centering": Method(maps_name="mean_centering", trained=False),
     "align-clip": Method(loss_name="AlignCLIPLoss"),
@@ -87,19 +98,19 @@ METHODS = {
     "realign": Method(maps_name="realign", trained=False),
     "fahim": Method(loss_name="FahimLoss"),
     "modgap": Method(loss_name="ModGapLoss"),
-    "tpc-cma-no-reweighted": _ablation(loss__reweighted_weight=0.0),
-    "tpc-cma-no-geometry": _ablation(loss__geometry_weight=0.0),
-    "tpc-cma-no-centroid": _ablation(loss__centroid_weight=0.0),
-    "tpc-cma-no-paired": _ablation(loss__paired_weight=0.0),
-    "tpc-cma-fixed-alpha": _ablation(curriculum__anchor=0.0, curriculum__ramp_end=0.0),
-    "tpc-cma-linear-ramp": _ablation(
+    "tpc-cma-paired-no-reweighted": _ablation(loss__reweighted_weight=0.0),
+    "tpc-cma-paired-no-geometry": _ablation(loss__geometry_weight=0.0),
+    "tpc-cma-paired-no-centroid": _ablation(loss__centroid_weight=0.0),
+    "tpc-cma-paired-no-paired": _ablation(loss__paired_weight=0.0),
+    "tpc-cma-paired-fixed-alpha": _ablation(curriculum__anchor=0.0, curriculum__ramp_end=0.0),
+    "tpc-cma-paired-linear-ramp": _ablation(
         curriculum__shape="linear", curriculum__anchor=0.0, curriculum__rho=inf, curriculum__slow_rate=1.0
     ),
-    "tpc-cma-not-gradient-aware": _ablation(curriculum__rho=inf, curriculum__slow_rate=1.0),
-    "tpc-cma-anchor-0": _ablation(curriculum__anchor=0.0),
-    "tpc-cma-anchor-0.3": _ablation(curriculum__anchor=0.3),
+    "tpc-cma-paired-not-gradient-aware": _ablation(curriculum__rho=inf, curriculum__slow_rate=1.0),
+    "tpc-cma-paired-anchor-0": _ablation(curriculum__anchor=0.0),
+    "tpc-cma-paired-anchor-0.3": _ablation(curriculum__anchor=0.3),
 }
-ABLATIONS = tuple(name for name in METHODS if name.startswith("tpc-cma-"))
+ABLATIONS = tuple(name for name in METHODS if name.startswith(f"{PAIRED}-"))  # of the first reading
 ABLATION_ALPHA = 0.5  # at which they are run
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.methods import find_method
+from tpccma.profiles.first_reading import FirstReading
 from tpccma.profiles.parts import (
     Count,
     DemoData,
@@ -156,6 +157,7 @@ class Profile(Part):
     fine_tune: Training
     loss: Loss = Loss()
     curriculum: Curriculum = Curriculum()
+    first_reading: FirstReading = FirstReading()
     evaluation: Evaluation = Evaluation()
     learning_rates: dict[str, Positive] = Field(
         default_factory=dict

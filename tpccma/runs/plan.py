@@ -21,7 +21,7 @@ from tpccma.loss import CMALoss
 from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
 from tpccma.models.towers import Towers
 from tpccma.profiles import Profile, load_profile
-from tpccma.runs.jobs import ALPHAS, SEEDS, Job, planned_jobs
+from tpccma.runs.jobs import ALPHAS, DIAL, SEEDS, Job, planned_jobs
 from tpccma.training.encoders import build_encoder
 
 GIB = 2**30
@@ -223,16 +223,12 @@ def sweep_runs() -> list[Job]:
 
 
 def sweep_commands(profile: str, gpus: int = 1, seeds: tuple[int, ...] = SEEDS) -> list[str]:
-    """Write the commands of the sweep: the base first, then the dial by papermill, then the other methods."""
+    """Write the commands of the sweep: the base first, then the dial, then the other methods."""
     one = "tpccma train"
     many = one if gpus == 1 else f"accelerate launch --num_processes {gpus} -m tpccma train"
-    commands = ["mkdir -p runs", f"{one} --profile {profile} --method base"]
+    commands = [f"{one} --profile {profile} --method base"]
     for seed in seeds:
-        for alpha in ALPHAS:
-            out = f"runs/03_train-a{alpha:g}-s{seed}.ipynb"
-            commands.append(
-                f"papermill notebooks/03_train.ipynb {out} -p profile {profile} -p alpha {alpha:g} -p seed {seed}"
-            )
+        commands += [f"{many} --profile {profile} --method {DIAL} --alpha {alpha:g} --seed {seed}" for alpha in ALPHAS]
         commands += [
             f"{many if method.trained else one} --profile {profile} --method {name} --seed {seed}"
             for name, method in METHODS.items()

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from tpccma.methods import METHODS
+from tpccma.methods import METHODS, PAIRED
 from tpccma.profiles import Profile, load_profile
 from tpccma.training.encoders import weights_path
 
@@ -34,6 +34,9 @@ TRAINING_CODE = (
 )
 EVALUATION_CODE = ("metrics/*.py", "tasks/*.py", "models/*.py", "data/*.py")
 NO_PART = ("data/content.py",)  # names the data
+# The first records keep their fingerprints: the first reading counts by the name that it had, and what has no dial by
+# the first reading's settings, which stood in every profile and which it never used.
+FORMERLY = "tpc-cma"
 
 
 def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scratch: bool = False) -> str:
@@ -55,7 +58,7 @@ def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scr
     """
     by_recipe = from_scratch or profile.model.kind == "heads" or profile.model.pretrained is None
     settings = {name: part.identity() for name, part in _parts(profile, method, by_recipe).items()}
-    text = json.dumps([settings, method, alpha, seed], sort_keys=True)
+    text = json.dumps([settings, method.replace(PAIRED, FORMERLY), alpha, seed], sort_keys=True)
     weights = b"" if by_recipe else weights_path(profile).read_bytes()
     return hashlib.sha256(text.encode() + weights).hexdigest()[:8]
 
@@ -66,7 +69,8 @@ def _parts(profile: Profile, method: str, by_recipe: bool) -> dict:
     how = METHODS.get(method)
     if how and how.trained:
         changed = load_profile(profile, **how.changes)
-        parts |= {"fine_tune": profile.training_of(method), "loss": changed.loss, "curriculum": changed.curriculum}
+        read = changed if how.dial and not how.first_reading else changed.first_reading
+        parts |= {"fine_tune": profile.training_of(method), "loss": read.loss, "curriculum": read.curriculum}
     return parts
 
 

@@ -8,11 +8,13 @@ import copy
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from open_clip.loss import ClipLoss
 from torch import Tensor
 
 from tpccma.curriculum import GradientReading
 from tpccma.loss import CMALoss
 from tpccma.methods import Method, loss_columns
+from tpccma.methods.first_reading import FirstReadingLoss
 from tpccma.models import Encoder
 from tpccma.profiles import Profile
 
@@ -36,7 +38,7 @@ class Objective:
             "world_size": accelerator.num_processes,
         }
         self.columns = loss_columns(method)
-        self.loss = method.loss(**shared) if method.loss else CMALoss(alpha, **profile.loss.model_dump(), **shared)
+        self.loss = _make_loss(method, profile, alpha, shared)
         self.needed = getattr(self.loss, "inputs", ())
         self.text_features_given = profile.model.kind == "heads"
         self.teacher = None
@@ -90,3 +92,11 @@ class Objective:
         if self.text_features_given:
             return F.normalize(tokens, dim=1)
         return self.teacher.encode_text(tokens, normalize=True)
+
+
+def _make_loss(method: Method, profile: Profile, alpha: float, shared: dict) -> ClipLoss:
+    if method.loss:
+        return method.loss(**shared)
+    if method.first_reading:
+        return FirstReadingLoss(alpha, **profile.first_reading.loss.model_dump(), **shared)
+    return CMALoss(alpha, **profile.loss.model_dump(), **shared)

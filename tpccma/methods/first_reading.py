@@ -1,0 +1,171 @@
+"""The objective as it was first read: the loss of ``tpc-cma-paired`` and its ablations. All of it is ours [ours].
+
+All runs of the dial in ``results/`` were made with it, under the name tpc-cma. They showed why it is not the digest's:
+re-weighting by the bare cosine weighs next to nothing beside a logit scale of 100, geometry as a plain mean changes
+nothing when it is taken away, the centroid term repeats what the paired term holds, and that term, which no source
+names, does the work: plain CLIP plus a mean squared error. So the name tpc-cma has gone to the second reading,
+`tpccma.loss`, and this one stays for what was recorded and for the comparison of the two. Its curriculum is
+`tpccma.methods.first_curriculum`.
+
+Legend: B pairs in the global batch, D embedding width.
+"""
+
+import math
+
+import torch
+from open_clip.loss import ClipLoss
+from torch import Tensor
+
+from tpccma.curriculum import check_alpha
+from tpccma.loss import centroid_distance, gather_pair, paired_distance
+
+
+class FirstReadingLoss(ClipLoss):
+    """``(1 - alpha) * L_CLIP + alpha * L_CMA`` with L_CMA as it was first read.
+
+    Args:
+        alpha: share of L_CMA, 0 to 1. 0 is exactly `ClipLoss`. May be changed between steps.
+        reweighted_weight: weight of `reweighted_by_cosine`, >= 0.
+        geometry_weight: weight of `mean_geometry_mismatch`, >= 0.
+        centroid_weight: weight of `tpccma.loss.centroid_distance`, >= 0.
+        paired_weight: weight of `tpccma.loss.paired_distance`, >= 0.
+        hardness: beta of the negative re-weighting, >= 0; 0 weighs all negatives alike.
+        **clip_arguments: `ClipLoss`'s own: gather_with_grad, rank, world_size ...
+
+    Raises:
+        ValueError: if alpha, a weight or hardness is out of range.
+
+    Source: the first reading [ours] of arXiv 2604.00279.
+    """
+
+    term_names = ("contrastive_loss", "reweighted_loss", "geometry_loss", "centroid_loss", "paired_loss")
+
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        *,
+        reweighted_weight: float = 1.0,
+        geometry_weight: float = 10.0,
+        centroid_weight: float = 1.0,
+        paired_weight: float = 10.0,
+        hardness: float = 1.0,
+        **clip_arguments,
+    ):
+        super().__init__(**clip_arguments)
+        self.alpha, self.hardness = check_alpha(alpha), hardness
+        self.weights = {
+            "reweighted": reweighted_weight,
+            "geometry": geometry_weight,
+            "centroid": centroid_weight,
+            "paired": paired_weight,
+        }
+        for name, value in {**{f"{name}_weight": w for name, w in self.weights.items()}, "hardness": hardness}.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
+
+    def forward(
+        self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor, output_dict: bool = False
+    ) -> Tensor | dict[str, Tensor]:
+        """Compute the loss of this process's share of the batch.
+
+        Args:
+            image_features: (B / world_size, D), rows of unit length.
+            text_features: (B / world_size, D), rows of unit length; row i describes image i.
+            logit_scale: scalar, the inverse temperature (not its logarithm).
+            output_dict: return the weighted terms instead of their sum.
+
+        Returns:
+            The scalar total, or the terms that add up to it: of `term_names` the first, and for alpha > 0 the others
+            whose weights are not 0.
+        """
+        clip = super().forward(image_features, text_features, logit_scale)
+        losses = {"contrastive_loss": clip}
+        if self.alpha > 0:
+            losses["contrastive_loss"] = (1 - self.alpha) * clip
+            for name, term in self.alignment_terms(image_features, text_features, logit_scale).items():
+                losses[f"{name}_loss"] = self.alpha * self.weights[name] * term
+        return losses if output_dict else sum(losses.values())
+
+    def alignment_terms(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> dict[str, Tensor]:
+        """Compute the terms of L_CMA over the global batch whose weights are not 0, each without its weight.
+
+        Args as in `forward`. Returns a scalar a term.
+        """
+        x, y = gather_pair(self, image_features, text_features)
+        compute = {
+            "reweighted": lambda: reweighted_by_cosine(x, y, logit_scale, self.hardness),
+            "geometry": lambda: mean_geometry_mismatch(x, y),
+            "centroid": lambda: centroid_distance(x, y),
+            "paired": lambda: paired_distance(x, y),
+        }
+        return {name: term() for name, term in compute.items() if self.weights[name] > 0}
+
+    def embedding_gradients(
+        self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Differentiate L_CLIP and L_CMA with respect to the embeddings, at no pass through the encoders.
+
+        Args as in `forward`.
+
+        Returns:
+            Two flat gradients, of L_CLIP and of L_CMA, each of 2 * B / world_size * D numbers: this process's rows of
+            the gradients of the whole batch.
+        """
+        leaves = [features.detach().float().requires_grad_() for features in (image_features, text_features)]
+        scale = logit_scale.detach()
+        clip = super().forward(*leaves, scale)
+        terms = self.alignment_terms(*leaves, scale)
+        cma = sum((self.weights[name] * term for name, term in terms.items()), start=0 * (leaves[0] + leaves[1]).sum())
+        flat = [torch.cat([g.flatten() for g in torch.autograd.grad(loss, leaves)]) for loss in (clip, cma)]
+        # every process has the whole loss, and gathering sends the gradients of all of them back
+        copies = self.world_size if self.gather_with_grad else 1
+        return flat[0] / copies, flat[1] / copies
+
+
+def reweighted_by_cosine(x: Tensor, y: Tensor, logit_scale: Tensor, hardness: float = 1.0) -> Tensor:
+    """Contrast each embedding's positive with the negatives of both modalities, weighed by their bare cosine.
+
+    For the anchor x_i: ``-log(p / (p + sum_j w_j n_j))`` with p = exp(s x_i.y_i), n = exp(s x_i.z_j), z_j every text
+    and image but its own, w_j proportional to exp(hardness * x_i.z_j) with mean 1 and constant in the backward pass;
+    likewise for the anchor y_i.
+
+    Args:
+        x: (B, D) image embeddings, rows of unit length.
+        y: (B, D) text embeddings, rows of unit length.
+        logit_scale: scalar s.
+        hardness: beta >= 0.
+
+    Returns:
+        A scalar, the mean over the 2 B anchors; 0 for a batch of one pair.
+
+    Source: the first reading [ours], after Robinson et al., arXiv 2010.04592, where the weight is a power of the logit.
+    """
+    if len(x) < 2:
+        return x.sum() * 0
+    return (_anchor_losses(x, y, logit_scale, hardness).mean() + _anchor_losses(y, x, logit_scale, hardness).mean()) / 2
+
+
+def _anchor_losses(anchor: Tensor, other: Tensor, scale: Tensor, hardness: float) -> Tensor:
+    """Compute the loss of each anchor, (B,): the formula of `reweighted_by_cosine`, in logarithms."""
+    count = len(anchor)
+    cosine = anchor @ torch.cat([other, anchor]).T  # to all of the other modality, then of the same
+    own = torch.zeros_like(cosine, dtype=torch.bool)  # the partner and the anchor itself, which are no negatives
+    for column in (0, count):
+        own.diagonal(column).fill_(True)
+    positive = scale * cosine.diagonal()
+    weighed = (hardness * cosine.detach()).masked_fill(own, -torch.inf)
+    log_weight = weighed.log_softmax(dim=1) + math.log(2 * count - 2)
+    negative = torch.logsumexp(scale * cosine + log_weight, dim=1)
+    return torch.logaddexp(positive, negative) - positive
+
+
+def mean_geometry_mismatch(x: Tensor, y: Tensor) -> Tensor:
+    """Compare the two intra-modal similarity matrices: mean squared difference off the diagonal, in [0, 4].
+
+    Args as in `reweighted_by_cosine`. Returns a scalar, 0 for a batch of one pair. CyCLIP, arXiv 2205.14459, multiplies
+    the mean by the batch size; the first reading [ours] did not.
+    """
+    count = len(x)
+    difference = x @ x.T - y @ y.T
+    difference.diagonal().zero_()
+    return difference.square().sum() / max(count * (count - 1), 1)
