@@ -1,13 +1,14 @@
 """Sphinx extension: numbers of results/results.csv in prose, and the table of claims computed from it.
 
-    {measured}`demo tpc-cma 0.5 zeroshot_top1`   mean over seeds, to two digits
-    {reduction}`demo tpc-cma 0.5 raw_gap`        mean over seeds of the per cent below the base, to whole per cent
+    {measured}`demo dial 0.5 zeroshot_top1`      mean over seeds, to two digits
+    {reduction}`demo dial 0.5 raw_gap`           mean over seeds of the per cent below the base, to whole per cent
     {default}`demo loss.hardness`                a value of a profile
 
     ```{claims-table}
     ```
 
-A number that the results do not hold is an error, which stops a build whose warnings are errors.
+The method "dial" is the one whose dial was swept. A number that the results do not hold is an error, which stops a
+build whose warnings are errors.
 """
 
 from functools import reduce
@@ -22,6 +23,7 @@ from tpccma.evidence.claims import claims_table, measured, reduced
 from tpccma.evidence.readme import summary_table
 from tpccma.evidence.table import load_results
 from tpccma.profiles import load_profile
+from tpccma.runs.jobs import DIAL
 
 
 def read_results(env) -> pd.DataFrame:
@@ -37,8 +39,11 @@ class NumberRole(SphinxRole):
     form = "profile method alpha measure"
 
     def number(self, words: list[str]) -> str:
+        return f"{measured(read_results(self.env), *self.setting(words)):.2f}"
+
+    def setting(self, words: list[str]) -> tuple[str, str, float, str]:
         profile, method, alpha, column = words
-        return f"{measured(read_results(self.env), profile, method, float(alpha), column):.2f}"
+        return profile, DIAL if method == "dial" else method, float(alpha), column
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         words = self.text.split()
@@ -53,8 +58,7 @@ class NumberRole(SphinxRole):
 
 class ReductionRole(NumberRole):
     def number(self, words: list[str]) -> str:
-        profile, method, alpha, column = words
-        return f"{reduced(read_results(self.env), profile, method, float(alpha), column):.0f} %"
+        return f"{reduced(read_results(self.env), *self.setting(words)):.0f} %"
 
 
 class DefaultRole(NumberRole):
