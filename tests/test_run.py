@@ -11,6 +11,7 @@ import tpccma.runs.record
 import tpccma.runs.records
 import tpccma.training.encoders
 from tpccma import base_run, fine_tune, load_profile
+from tpccma.curriculum import GradientReading
 from tpccma.data import Corpus, Pairs
 from tpccma.methods import LOSS_TERMS, METHODS, run_name
 from tpccma.metrics import modality_gap
@@ -226,11 +227,13 @@ def test_resumed_training_draws_as_if_uninterrupted(
 
 def test_checkpoint_carries_the_curriculum(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
     trainer = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
-    trainer.curriculum.lag, trainer.curriculum.cap, trainer.step = 1.5, 0.25, 5
+    trainer.curriculum.update(4, GradientReading(1.0, 8.0, -1.0))
+    trainer.step = 5
     trainer.save()
     fresh = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
+    assert fresh.curriculum.state_dict() != trainer.curriculum.state_dict()
     fresh.resume()
-    assert (fresh.curriculum.state_dict(), fresh.step) == ({"lag": 1.5, "cap": 0.25}, 5)
+    assert (fresh.curriculum.state_dict(), fresh.step) == (trainer.curriculum.state_dict(), 5)
     trainer.save()  # replaces the checkpoint that is there
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
@@ -309,7 +312,7 @@ def test_runs_with_other_settings_do_not_share_a_folder(tiny_profile: Profile):
         {"data__train_pairs": 128},
         {"fine_tune__epochs": 3},
         {"loss__geometry_weight": 0.0},
-        {"curriculum__rho": 9.0},
+        {"curriculum__slow_rate": 0.9},
     ]
     marks = [fingerprint(load_profile(tiny_profile, **change), "tpc-cma", 0.5, 0) for change in changes]
     marks += [fingerprint(tiny_profile, *key) for key in (("clip", 0.5, 0), ("tpc-cma", 0.4, 0), ("tpc-cma", 0.5, 1))]

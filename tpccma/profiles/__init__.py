@@ -87,9 +87,11 @@ class Curriculum(Part):
     anchor: Share = 0.15
     ramp_end: Share = 0.6
     deadline: Share = 0.8
-    rho: Positive = 2.0
     slow_rate: Share = 0.5
-    shape: Annotated[Literal["cosine", "linear"], Unnamed(at="cosine")] = "cosine"
+    shape: Literal["cosine", "linear"] = "cosine"
+    gradient_aware: bool = True
+    min_anchor: Share = 0.1
+    patience: Share = 0.05
 
     @model_validator(mode="after")
     def _consistent(self) -> "Curriculum":
