@@ -237,11 +237,12 @@ def test_ratio_rises_by_the_raised_cosine_by_hand():
 
 
 def test_alpha_follows_the_smoothed_norms_by_hand():
-    # 20 readings of 8; at each of the steps 20 to 40 the norm is 2 % less than before; R = 0.25 / 0.75 * 8
-    norms = [8.0] * 20 + [8.0 * 0.98**k for k in range(1, 22)]
+    # the anchor phase's 20 readings, of which all make q0; then 2 % less at each of the steps 20 to 40
+    anchor = [4.0] * 10 + [8.0] * 10
+    norms = anchor + [8.0 * 0.98**k for k in range(1, 22)]
     curriculum = ThreePhaseCurriculum(0.25, 100, **WHOLE_ANCHOR)
     alpha = [curriculum.update(step, GradientReading(1.0, norm, 1.0)) for step, norm in enumerate(norms)][-1]
-    ratio = 0.5 * 8 / 3
+    ratio = 0.5 * 0.25 / 0.75 * smoothed(anchor)  # u = 1/2 in the middle of the ramp
     assert alpha == pytest.approx(ratio / (ratio + smoothed(norms)))
     assert alpha * smoothed(norms) / (1 - alpha) == pytest.approx(ratio)  # ||alpha g_cma|| / ||(1 - alpha) g_clip||
 
