@@ -31,8 +31,7 @@ PROFILE = {
     "fine_tune__epochs": 2,
     "fine_tune__batch_size": 32,
     "fine_tune__learning_rate": 1e-3,
-    "curriculum__rho": 0.5,  # so that the cap binds
-    "first_reading__curriculum__rho": 0.5,
+    "first_reading__curriculum__rho": 0.5,  # so that the cap binds
     "learning_rates": {},
 }
 
