@@ -75,6 +75,8 @@ def test_labels_are_moved_apart_as_little_as_possible():
     places = _spread_labels(np.array([0.5, 0.1, 0.5]), least=0.1)
     assert sorted(places) == pytest.approx([0.1, 0.45, 0.55])
     assert _spread_labels(np.array([0.98, 1.0]), least=0.1).tolist() == pytest.approx([0.9, 1.0])
+    # two that meet at the left edge do not push the third out at the right
+    assert _spread_labels(np.array([0.0, 0.0, 0.95]), least=0.1).tolist() == pytest.approx([0.0, 0.1, 0.95])
 
 
 def test_feeds_have_a_line_a_model(runs: pd.DataFrame):

@@ -79,14 +79,12 @@ def _draw_dial(ax: Axes, means: pd.DataFrame, task: str, alphas: pd.Series) -> N
     ax.text(min(places) - 0.05, 1.02, "α =", transform=ax.transAxes, ha="right", va="bottom", fontsize=8)
 
 
-def _spread_labels(places: np.ndarray, least: float = 0.075) -> np.ndarray:
+def _spread_labels(places: np.ndarray, least: float = 0.09) -> np.ndarray:
     """Move places on a line apart, as little as possible (least squares), then into 0 to 1 if they fit."""
     from scipy.optimize import isotonic_regression  # half a second, for this alone
 
     order, steps = np.argsort(places), least * np.arange(len(places))
-    spread = isotonic_regression(places[order] - steps).x + steps
-    spread -= max(0.0, spread[-1] - 1)
-    spread += max(0.0, -spread[0])
+    spread = isotonic_regression(places[order] - steps).x.clip(0, max(0.0, 1 - steps[-1])) + steps
     return spread[np.argsort(order)]
 
 
