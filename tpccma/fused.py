@@ -1,0 +1,108 @@
+"""The loss of `tpccma.loss` out of one pass: terms whose gradients are known once they are computed.
+
+Legend: B pairs in the global batch, D embedding width.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from tpccma.closed_form import Gradients, Mix, Weights, one_pass
+
+TERM_NAMES = ("contrastive_loss", "reweighted_loss", "geometry_loss", "centroid_loss", "paired_loss")
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]
+Plain = Callable[[Tensor, Tensor, Tensor, Tensor | None], dict[str, Tensor]]
+
+
+class OnePass:
+    """All terms of a global batch with their gradients; made by `tpccma.loss.CMALoss.read`.
+
+    Args:
+        inputs: (B, D) image embeddings, (B, D) text embeddings, inverse temperature, logit bias or None.
+        weights: of the terms.
+        mixes: of L_CLIP and L_CMA of which the gradients are taken: one with the alpha that is asked for later, or both
+            parts apart.
+        plain: gives the function that computes the weighted terms of an alpha from the inputs in plain torch.
+    """
+
+    def __init__(self, inputs: Inputs, weights: Weights, mixes: list[Mix], plain: Callable[[float], Plain]):
+        self.inputs, self.weights, self.plain = inputs, weights, plain
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            self.unweighted, self.gradients = one_pass(*_exact(inputs)[:3], weights, mixes)
+
+    @torch.no_grad()
+    def numbers(self) -> Tensor:
+        """Return all that a log or a curriculum asks for, in one tensor, so that one transfer brings it to the host.
+
+        Returns:
+            (8,): the norms of the gradients of L_CLIP and of L_CMA and the cosine between them, see `GradientReading`;
+            then the terms in the order of `TERM_NAMES`, without their shares.
+        """
+        clip, cma = (self._tangent(gradients) for gradients in self.gradients)
+        norms = clip.norm(), cma.norm()
+        cosine = (clip * cma).sum() / (norms[0] * norms[1]).clamp_min(1e-30)
+        return torch.cat([torch.stack([*norms, cosine]), self.unweighted])
+
+    def _tangent(self, gradients: Gradients) -> Tensor:
+        """Project gradients on the tangent planes of the sphere, in which alone normalised embeddings move."""
+        parts = zip(gradients[:2], self.inputs[:2], strict=True)
+        return torch.cat([g - (g * p).sum(1, keepdim=True) * p for g, p in parts])
+
+    def shares(self, alpha: float) -> dict[str, float]:
+        """Say what each term counts for in the loss: alpha times its weight, the first 1 - alpha; others at 0 lack."""
+        shares = dict(zip(TERM_NAMES[1:], (alpha * weight for weight in self.weights[:4]), strict=True))
+        return {"contrastive_loss": 1 - alpha} | {name: share for name, share in shares.items() if share > 0}
+
+    def terms(self, alpha: float) -> dict[str, Tensor]:
+        """Weigh the terms with alpha. Returns what `CMALoss` does with ``output_dict``, differentiable likewise."""
+        values = dict(zip(TERM_NAMES, self.unweighted, strict=True))
+        weighted = {name: share * values[name] for name, share in self.shares(alpha).items()}
+        given = list(weighted.values()), self._mixed(alpha), self.plain(alpha)
+        terms = _WithGradients.apply(*self.inputs, *given)
+        return dict(zip(weighted, terms, strict=True))
+
+    def _mixed(self, alpha: float) -> Gradients:
+        if len(self.gradients) == 1:
+            return self.gradients[0]
+        clip, cma = self.gradients
+        return Gradients(*((1 - alpha) * one + alpha * other for one, other in zip(clip, cma, strict=True)))
+
+
+class _WithGradients(torch.autograd.Function):
+    """Terms whose sum has a known gradient; asked for another one than the sum's, the plain form gives it."""
+
+    @staticmethod
+    def forward(ctx, x, y, scale, bias, values: list[Tensor], gradients: Gradients, plain):
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, y, scale, bias, *gradients)
+        ctx.plain = plain
+        return tuple(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *upstream: Tensor | None):
+        inputs, known = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        one = upstream[0]
+        if all(g is not None and g.data_ptr() == one.data_ptr() for g in upstream):
+            found = [(one * g).to(tensor.dtype) for g, tensor in zip(known, inputs, strict=False)]
+            found.append(None if inputs[3] is None else torch.zeros_like(inputs[3]))
+        else:
+            found = _differentiate(ctx.plain, inputs, upstream)
+        return *found, None, None, None
+
+
+def _differentiate(plain: Plain, inputs: Inputs, upstream: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+    with torch.enable_grad(), torch.autocast(inputs[0].device.type, enabled=False):
+        leaves = [None if tensor is None else tensor.requires_grad_() for tensor in _exact(inputs)]
+        terms = plain(*leaves).values()
+    wanted = [(term, gradient) for term, gradient in zip(terms, upstream, strict=True) if gradient is not None]
+    given = [leaf for leaf in leaves if leaf is not None]
+    found = torch.autograd.grad([term for term, _ in wanted], given, [g for _, g in wanted], allow_unused=True)
+    return [None if g is None else g.to(tensor.dtype) for g, tensor in zip((*found, None), inputs, strict=False)]
+
+
+def _exact(inputs: Inputs) -> list[Tensor | None]:
+    """Copy the inputs in float32 at least: cosines of half precision would be off by a percent at s = 100."""
+    return [None if t is None else t.detach().to(torch.promote_types(inputs[0].dtype, torch.float32)) for t in inputs]
