@@ -3,17 +3,24 @@
 Legend: B pairs in the global batch, D embedding width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tpccma.closed_form import Gradients, Mix, Weights, one_pass
+from tpccma.curriculum import GradientReading
 
 TERM_NAMES = ("contrastive_loss", "reweighted_loss", "geometry_loss", "centroid_loss", "paired_loss")
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]
 Plain = Callable[[Tensor, Tensor, Tensor, Tensor | None], dict[str, Tensor]]
+
+
+def shares(alpha: float, weights: Iterable[float]) -> dict[str, float]:
+    """Say what each term counts for: 1 - alpha the first, alpha times its weight another; those at 0 are left out."""
+    others = {name: alpha * weight for name, weight in zip(TERM_NAMES[1:], weights, strict=True)}
+    return {TERM_NAMES[0]: 1 - alpha} | {name: share for name, share in others.items() if share > 0}
 
 
 class OnePass:
@@ -45,15 +52,18 @@ class OnePass:
         cosine = (clip * cma).sum() / (norms[0] * norms[1]).clamp_min(1e-30)
         return torch.cat([torch.stack([*norms, cosine]), self.unweighted])
 
+    def reading(self) -> GradientReading:
+        """Give a curriculum what it asks for, on the host."""
+        return GradientReading(*self.numbers()[:3].tolist())
+
     def _tangent(self, gradients: Gradients) -> Tensor:
         """Project gradients on the tangent planes of the sphere, in which alone normalised embeddings move."""
         parts = zip(gradients[:2], self.inputs[:2], strict=True)
         return torch.cat([g - (g * p).sum(1, keepdim=True) * p for g, p in parts])
 
     def shares(self, alpha: float) -> dict[str, float]:
-        """Say what each term counts for in the loss: alpha times its weight, the first 1 - alpha; others at 0 lack."""
-        shares = dict(zip(TERM_NAMES[1:], (alpha * weight for weight in self.weights[:4]), strict=True))
-        return {"contrastive_loss": 1 - alpha} | {name: share for name, share in shares.items() if share > 0}
+        """Say what each term counts for in the loss, see `shares`."""
+        return shares(alpha, self.weights[:4])
 
     def terms(self, alpha: float) -> dict[str, Tensor]:
         """Weigh the terms with alpha. Returns what `CMALoss` does with ``output_dict``, differentiable likewise."""

@@ -193,7 +193,7 @@ class CMALoss(ClipLoss):
         """Make the pass before alpha is known, for a curriculum that asks the gradients.
 
         >>> read = loss.read(image_features, text_features, logit_scale)
-        >>> alpha = curriculum.update(step, GradientReading(*read.numbers()[:3].tolist()))
+        >>> alpha = curriculum.update(step, read.reading())
         >>> sum(read.terms(alpha).values()).backward()
 
         Args as in `forward`.

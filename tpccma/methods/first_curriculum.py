@@ -98,6 +98,10 @@ class FirstReadingCurriculum:
             return 1.0
         return max(0.0, (step - self.lag - self.ramp_start) / self.ramp_steps)
 
+    def reads(self, step: int) -> bool:
+        """Say whether the gradients are read: at every step, also where alpha does not depend on them."""
+        return self.alpha_target > 0
+
     def update(self, step: int, gradients: "GradientReading") -> float:
         """Take in one step's gradients, then say alpha for that step, 0 to alpha_target.
 

@@ -17,6 +17,7 @@ from open_clip.loss import ClipLoss
 from torch import Tensor
 
 from tpccma.curriculum import check_alpha
+from tpccma.fused import TERM_NAMES, shares
 from tpccma.loss import centroid_distance, gather_pair, paired_distance
 
 
@@ -38,7 +39,7 @@ class FirstReadingLoss(ClipLoss):
     Source: the first reading [ours] of arXiv 2604.00279.
     """
 
-    term_names = ("contrastive_loss", "reweighted_loss", "geometry_loss", "centroid_loss", "paired_loss")
+    term_names = TERM_NAMES
 
     def __init__(
         self,
@@ -82,16 +83,19 @@ class FirstReadingLoss(ClipLoss):
         losses = {"contrastive_loss": clip}
         if self.alpha > 0:
             losses["contrastive_loss"] = (1 - self.alpha) * clip
-            for name, term in self.alignment_terms(image_features, text_features, logit_scale).items():
+            x, y = gather_pair(self, image_features, text_features)
+            for name, term in self.terms_of(x, y, logit_scale).items():
                 losses[f"{name}_loss"] = self.alpha * self.weights[name] * term
         return losses if output_dict else sum(losses.values())
 
-    def alignment_terms(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> dict[str, Tensor]:
+    def terms_of(self, x: Tensor, y: Tensor, logit_scale: Tensor) -> dict[str, Tensor]:
         """Compute the terms of L_CMA over the global batch whose weights are not 0, each without its weight.
 
-        Args as in `forward`. Returns a scalar a term.
+        Args:
+            x: (B, D) image embeddings.
+            y: (B, D) text embeddings.
+            logit_scale: as in `forward`.
         """
-        x, y = gather_pair(self, image_features, text_features)
         compute = {
             "reweighted": lambda: reweighted_by_cosine(x, y, logit_scale, self.hardness),
             "geometry": lambda: mean_geometry_mismatch(x, y),
@@ -100,26 +104,44 @@ class FirstReadingLoss(ClipLoss):
         }
         return {name: term() for name, term in compute.items() if self.weights[name] > 0}
 
-    def embedding_gradients(
-        self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Differentiate L_CLIP and L_CMA with respect to the embeddings, at no pass through the encoders.
+    def read(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> "FirstReadingRead":
+        """Take the gradients before alpha is known, as `tpccma.loss.CMALoss.read` does. Args as in `forward`."""
+        return FirstReadingRead(self, image_features, text_features, logit_scale)
 
-        Args as in `forward`.
 
-        Returns:
-            Two flat gradients, of L_CLIP and of L_CMA, each of 2 * B / world_size * D numbers: this process's rows of
-            the gradients of the whole batch.
-        """
-        leaves = [features.detach().float().requires_grad_() for features in (image_features, text_features)]
-        scale = logit_scale.detach()
-        clip = super().forward(*leaves, scale)
-        terms = self.alignment_terms(*leaves, scale)
-        cma = sum((self.weights[name] * term for name, term in terms.items()), start=0 * (leaves[0] + leaves[1]).sum())
-        flat = [torch.cat([g.flatten() for g in torch.autograd.grad(loss, leaves)]) for loss in (clip, cma)]
-        # every process has the whole loss, and gathering sends the gradients of all of them back
-        copies = self.world_size if self.gather_with_grad else 1
-        return flat[0] / copies, flat[1] / copies
+class FirstReadingRead:
+    """What `tpccma.fused.OnePass` is to the second reading, by autograd and with gradients that are not projected.
+
+    Args:
+        loss: whose terms are taken.
+        features: this process's image embeddings, text embeddings, and the inverse temperature.
+    """
+
+    def __init__(self, loss: FirstReadingLoss, *features: Tensor):
+        self.loss, self.features = loss, features
+        x, y = gather_pair(loss, *(rows.detach().float() for rows in features[:2]))
+        leaves, scale = (x.requires_grad_(), y.requires_grad_()), features[2].detach()
+        clip, terms = ClipLoss()(*leaves, scale), loss.terms_of(*leaves, scale)
+        cma = sum((loss.weights[name] * term for name, term in terms.items()), start=0 * (x + y).sum())
+        self.gradients = [torch.cat(torch.autograd.grad(part, leaves)).flatten() for part in (clip, cma)]
+        self.values = [clip, *(terms.get(name, torch.zeros_like(clip)) for name in loss.weights)]
+
+    @torch.no_grad()
+    def numbers(self) -> Tensor:
+        """Return (8,): the norms of both gradients, the cosine between them, and the terms without their shares."""
+        clip, cma = self.gradients
+        norms = clip.norm(), cma.norm()
+        cosine = clip @ cma / (norms[0] * norms[1]).clamp_min(1e-30)
+        return torch.stack([*norms, cosine, *self.values])
+
+    def shares(self, alpha: float) -> dict[str, float]:
+        """Say what each term counts for in the loss."""
+        return shares(alpha, self.loss.weights.values())
+
+    def terms(self, alpha: float) -> dict[str, Tensor]:
+        """Weigh the terms with alpha, as the loss returns them."""
+        self.loss.alpha = alpha
+        return self.loss(*self.features, output_dict=True)
 
 
 def reweighted_by_cosine(x: Tensor, y: Tensor, logit_scale: Tensor, hardness: float = 1.0) -> Tensor:

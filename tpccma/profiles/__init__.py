@@ -73,12 +73,10 @@ class Loss(Part):
     """The arguments of `tpccma.loss.CMALoss` but alpha."""
 
     reweighted_weight: NotNegative = 1.0
-    geometry_weight: NotNegative = 10.0
+    geometry_weight: NotNegative = 0.25
     centroid_weight: NotNegative = 1.0
-    paired_weight: NotNegative = 10.0
+    paired_weight: NotNegative = 0.0
     hardness: NotNegative = 1.0
-    false_negative_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    chunk_size: Count | None = None
 
 
 class Curriculum(Part):

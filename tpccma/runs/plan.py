@@ -179,15 +179,12 @@ def tower_bytes(model: Towers, profile: Profile) -> float:
 def loss_bytes(profile: Profile, batch_size: int, width: int) -> float:
     """Measure what the loss keeps of a whole batch, in bytes.
 
-    It is measured for up to `LOSS_PROBE` pairs; from there it grows with the square of the batch, or with a
-    ``chunk_size`` in proportion to it.
+    It is measured for up to `LOSS_PROBE` pairs; from there it grows in proportion.
     """
     count = min(batch_size, LOSS_PROBE)
     x, y = (F.normalize(torch.randn(count, width), dim=1).requires_grad_() for _ in range(2))
     loss = CMALoss(ABLATION_ALPHA, **profile.loss.model_dump())
-    kept = kept_bytes(lambda: loss(x, y, torch.tensor(100.0)), set())
-    power = 1 if profile.loss.chunk_size else 2
-    return kept * (batch_size / count) ** power
+    return kept_bytes(lambda: loss(x, y, torch.tensor(100.0)), set()) * batch_size / count
 
 
 def kept_bytes(forward: Callable, known: set[int]) -> int:

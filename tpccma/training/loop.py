@@ -6,6 +6,7 @@ Legend: B batch size of a process.
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from accelerate.utils import DataLoaderConfiguration
 from torch import Tensor
 from tqdm import tqdm
 
-from tpccma.curriculum import GradientReading, ThreePhaseCurriculum
+from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.data import Corpus
 from tpccma.files import write_whole
 from tpccma.methods import METHODS, Method
@@ -114,35 +115,28 @@ class Trainer:
         began = time.perf_counter()
         torch.manual_seed(self.seed * 1_000_003 + self.step)  # the same draws after a resume, on every process
         rate = self._set_learning_rate()
-        row = self._take_gradients(images, tokens)
+        log = self._take_gradients(images, tokens)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self._clamp_logit_scale()
+        row = log()
+        self._check_finite(row["loss"])
         row |= {"step": self.step, "phase": self.curriculum.phase(self.step), "learning_rate": rate}
         row["seconds"] = time.perf_counter() - began
         row["samples_per_second"] = len(images) * self.accelerator.num_processes / row["seconds"]
         self.step += 1
         return row
 
-    def _take_gradients(self, images: Tensor, tokens: Tensor) -> dict:
-        """Embed a batch, take the gradients of its loss, and return what the log holds of it."""
+    def _take_gradients(self, images: Tensor, tokens: Tensor) -> Callable[[], dict]:
+        """Embed a batch and take the gradients of its loss; return what gives the log's part of it."""
         raw, scale = embedded = self.towers.embed(images, tokens)
         x, y = (F.normalize(features, dim=-1) for features in raw)
-        reading = self._read_gradients(x, y, scale)
-        alpha = self.curriculum.update(self.step, reading) if reading else 0.0
         inputs = self.objective.inputs(images, tokens, raw, self.step // self.batches.steps_per_epoch)
-        losses = self.objective.terms(x, y, scale, alpha, inputs)
-        total = sum(losses.values())
-        self._check_finite(total.item())
-        self.accelerator.backward(total)
+        taken = self.objective.take(x, y, scale, self.curriculum, self.step, inputs)
+        self.accelerator.backward(taken.total)
         self.towers.backward(images, tokens, embedded)
-        terms = {name: value.item() for name, value in losses.items()}
-        measured = vars(reading) if reading else {}
-        return {"alpha": alpha, "logit_scale": scale.item(), "loss": total.item(), **terms, **measured}
-
-    def _read_gradients(self, x: Tensor, y: Tensor, scale: Tensor) -> GradientReading | None:
-        return self.objective.read_gradients(x, y, scale) if self.curriculum.alpha_target else None
+        return taken.log
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):

@@ -4,6 +4,8 @@ Legend: B batch size of a process, D embedding width, F width of a sentence embe
 """
 
 import copy
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +13,28 @@ from accelerate import Accelerator
 from open_clip.loss import ClipLoss
 from torch import Tensor
 
-from tpccma.curriculum import GradientReading
+from tpccma.curriculum import GradientReading, ThreePhaseCurriculum
 from tpccma.loss import CMALoss
 from tpccma.methods import Method, loss_columns
+from tpccma.methods.first_curriculum import FirstReadingCurriculum
 from tpccma.methods.first_reading import FirstReadingLoss
 from tpccma.models import Encoder
 from tpccma.profiles import Profile
+
+Curriculum = ThreePhaseCurriculum | FirstReadingCurriculum
+
+
+class Taken(NamedTuple):
+    """The loss of a step, and what the log says of it; that is asked once the backward pass is under way.
+
+    Args:
+        total: scalar, with its gradient.
+        log: waits for the device, and returns alpha, ``logit_scale``, ``loss``, its weighted terms and, where the
+            curriculum asked for them, ``clip_norm``, ``cma_norm`` and ``cosine``.
+    """
+
+    total: Tensor
+    log: Callable[[], dict[str, float]]
 
 
 class Objective:
@@ -45,32 +63,37 @@ class Objective:
         if "teacher" in self.needed or ("sentences" in self.needed and not self.text_features_given):
             self.teacher = copy.deepcopy(encoder.model).eval().requires_grad_(False).to(accelerator.device)
 
-    def terms(self, x: Tensor, y: Tensor, scale: Tensor, alpha: float, inputs: dict) -> dict[str, Tensor]:
-        """Compute the weighted terms, which add up to the loss.
+    def take(self, x: Tensor, y: Tensor, scale: Tensor, curriculum: Curriculum, step: int, inputs: dict) -> Taken:
+        """Compute the loss of a step; the host waits for the device once, here or in the log.
 
         Args:
             x: (B, D) image embeddings, rows of unit length.
             y: (B, D) text embeddings, likewise.
             scale: the inverse temperature.
-            alpha: of this step.
+            curriculum: says alpha; takes in the gradients' reading where it asks for one.
+            step: of the training.
             inputs: see `inputs`.
-
-        Returns:
-            Terms by name.
 
         Raises:
             ValueError: if the loss has a term that it does not declare, for which the log has no column.
         """
-        self.loss.alpha = alpha
-        losses = self.loss(x, y, scale, output_dict=True, **inputs)
-        for name in losses.keys() - set(self.columns):
+        if curriculum.reads(step):
+            return self._read(x, y, scale, curriculum, step)
+        self.loss.alpha = alpha = curriculum.alpha(step)
+        terms = self.loss(x, y, scale, output_dict=True, **inputs)
+        for name in terms.keys() - set(self.columns):
             raise ValueError(f"{type(self.loss).__name__} returned {name!r}, which its term_names lack")
-        return losses
+        numbers = torch.stack([term.detach().float() for term in (scale, *terms.values())])
+        return Taken(sum(terms.values()), lambda: _log(alpha, *_by_name(terms, numbers.tolist())))
 
-    def read_gradients(self, x: Tensor, y: Tensor, scale: Tensor) -> GradientReading:
-        """Measure the gradients of both parts of `CMALoss` on the embeddings of all processes."""
-        gradients = self.loss.embedding_gradients(x, y, scale)
-        return GradientReading.of(*(self.accelerator.gather(g).flatten() for g in gradients))
+    def _read(self, x: Tensor, y: Tensor, scale: Tensor, curriculum: Curriculum, step: int) -> Taken:
+        """Let the curriculum read the gradients of both parts of the loss before it says alpha."""
+        read = self.loss.read(x, y, scale)
+        *measured, logit_scale = torch.cat([read.numbers(), scale.detach().float().reshape(1)]).tolist()
+        reading, values = GradientReading(*measured[:3]), dict(zip(self.loss.term_names, measured[3:], strict=True))
+        alpha = curriculum.update(step, reading)
+        terms = {name: share * values[name] for name, share in read.shares(alpha).items()}
+        return Taken(sum(read.terms(alpha).values()), lambda: _log(alpha, logit_scale, terms) | vars(reading))
 
     @torch.no_grad()
     def inputs(self, images: Tensor, tokens: Tensor, raw: tuple[Tensor, Tensor], epoch: int) -> dict:
@@ -100,3 +123,11 @@ def _make_loss(method: Method, profile: Profile, alpha: float, shared: dict) -> 
     if method.first_reading:
         return FirstReadingLoss(alpha, **profile.first_reading.loss.model_dump(), **shared)
     return CMALoss(alpha, **profile.loss.model_dump(), **shared)
+
+
+def _by_name(terms: dict, numbers: list[float]) -> tuple[float, dict[str, float]]:
+    return numbers[0], dict(zip(terms, numbers[1:], strict=True))
+
+
+def _log(alpha: float, logit_scale: float, terms: dict[str, float]) -> dict[str, float]:
+    return {"alpha": alpha, "logit_scale": logit_scale, "loss": sum(terms.values()), **terms}
