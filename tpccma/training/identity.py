@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[1]
 TRAINING_CODE = (
     "curriculum.py",
     "loss.py",
+    "fused.py",
+    "closed_form.py",
     "methods/*.py",
     "models/*.py",
     "data/*.py",
