@@ -102,12 +102,23 @@ def test_term_with_weight_0_is_absent(term: str):
     assert set(terms) == {"contrastive_loss", *(f"{other}_loss" for other in TERMS if other != term)}
 
 
-@pytest.mark.parametrize("which, alpha", [(0, 0.0), (1, 1.0)])
-def test_embedding_gradients_equal_autograd_of_the_total(which: int, alpha: float):
+def test_reading_equals_autograd_of_both_parts():
     x, y = random_batch()
     s = torch.tensor(10.0)
-    ours = FirstReadingLoss(alpha=0.3, hardness=2.0).embedding_gradients(x, y, s)[which]
-    torch.testing.assert_close(ours, gradients(FirstReadingLoss(alpha=alpha, hardness=2.0)(x, y, s), (x, y)))
+    numbers = FirstReadingLoss(alpha=0.3, hardness=2.0).read(x, y, s).numbers()
+    clip, cma = (gradients(FirstReadingLoss(alpha=alpha, hardness=2.0)(x, y, s), (x, y)) for alpha in (0.0, 1.0))
+    expected = [clip.norm(), cma.norm(), torch.cosine_similarity(clip, cma, dim=0)]
+    assert numbers[:3].tolist() == pytest.approx([value.item() for value in expected], rel=1e-5)
+
+
+def test_read_weighs_the_terms_as_the_loss_does():
+    read = FirstReadingLoss(alpha=0.0, centroid_weight=0.0).read(X, Y, S)
+    terms = FirstReadingLoss(alpha=0.25, centroid_weight=0.0)(X, Y, S, output_dict=True)
+    assert read.terms(0.25) == terms
+    values = dict(zip(FirstReadingLoss.term_names, read.numbers()[3:].tolist(), strict=True))
+    assert {name: share * values[name] for name, share in read.shares(0.25).items()} == pytest.approx(
+        {name: term.item() for name, term in terms.items()}
+    )
 
 
 def test_batch_of_one_pair_has_no_negatives():

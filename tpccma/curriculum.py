@@ -5,10 +5,6 @@ Steps count from 0. Alpha is the share of L_CMA in the loss, see `tpccma.loss`.
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 WINDOW = 10  # readings over which norms are smoothed: a quarter of the noise of single batches is left
 MIN_FALL = 0.01  # share of a norm that counts as a fall: about what noise is left with
@@ -42,13 +38,6 @@ class GradientReading:
     clip_norm: float
     cma_norm: float
     cosine: float
-
-    @classmethod
-    def of(cls, g_clip: "Tensor", g_cma: "Tensor") -> "GradientReading":
-        """Read two flat gradients of equal length, see `CMALoss.embedding_gradients`."""
-        clip_norm, cma_norm = g_clip.norm().item(), g_cma.norm().item()
-        cosine = (g_clip @ g_cma).item() / max(clip_norm * cma_norm, 1e-30)
-        return cls(clip_norm, cma_norm, cosine)
 
     @property
     def usable(self) -> bool:
