@@ -160,3 +160,21 @@ def test_measures_of_one_modality_refuse_rows_that_are_not_of_length_one(measure
         measure(3 * EYE)
     with pytest.raises(ValueError, match="x has 1 row"):
         measure(EYE[:1])
+
+
+ONE = [uniformity, cone_effect, effective_rank]
+PAIRED = [alignment, pair_cosine, relative_modality_gap, modality_mixing, linear_separability]
+
+
+@pytest.mark.parametrize("measure", ONE + PAIRED)
+def test_measures_of_no_row_or_of_one_are_refused(measure):
+    for rows, message in ((EYE[:0], r"x has shape \(0, 2\)"), (EYE[:1], r"x has 1 row\(s\): at least 2 are needed")):
+        with pytest.raises(ValueError, match=message):
+            measure(*[rows] * (1 if measure in ONE else 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("measure", ONE + PAIRED)
+def test_rows_in_half_precision_are_measured_in_float64(measure, dtype):
+    rows = [cap(seed, 40, 1, width=64).sign().to(dtype) / 8 for seed in range(1 if measure in ONE else 2)]
+    assert measure(*rows) == measure(*(row.double() for row in rows))

@@ -12,6 +12,7 @@ import tpccma.metrics.streaming
 from tpccma.metrics import (
     Gap,
     ModalityGap,
+    ScaleFreeDistributionGap,
     describe_gap,
     effective_rank,
     gap_interval,
@@ -19,6 +20,7 @@ from tpccma.metrics import (
     modality_gap,
     scale_free_distribution_gap,
 )
+from tpccma.metrics.moments import moments
 
 
 def random_pairs(seed, n=40, width=6, shift=1.0, noise=0.5):
@@ -234,6 +236,29 @@ def test_streaming_equals_the_whole_for_any_batches(seed, sizes):
     assert metric.compute() == pytest.approx(modality_gap(x, y), abs=1e-7)
 
 
+@given(st.integers(0, 10_000), st.lists(st.integers(1, 12), min_size=1, max_size=6))
+def test_the_scale_free_gap_streams_too(seed, sizes):
+    x, y = random_pairs(seed, n=sum(sizes) + 1)
+    metric = ScaleFreeDistributionGap()
+    for batch_x, batch_y in zip(x.split([*sizes, 1]), y.split([*sizes, 1]), strict=True):
+        metric.update(batch_x, batch_y)
+    assert metric.compute() == pytest.approx(scale_free_distribution_gap(x, y), rel=1e-9)
+    assert math.isnan(metric(x[:1], y[:1]))  # one pair has no width
+    assert metric(x, y) == pytest.approx(scale_free_distribution_gap(x, y), rel=1e-9)
+
+
+def test_a_batch_is_measured_once(monkeypatch):
+    measured = []
+
+    def measure(*arguments, **options):
+        measured.append(arguments)
+        return moments(*arguments, **options)
+
+    monkeypatch.setattr(tpccma.metrics.streaming, "moments", measure)
+    ModalityGap()(X, Y)
+    assert len(measured) == 1
+
+
 def test_streaming_resets_merges_and_normalises():
     x, y = random_pairs(1)
     first, second = ModalityGap(normalize=True), ModalityGap(normalize=True)
@@ -261,7 +286,7 @@ def test_streaming_counts_a_last_batch_of_one_pair_whose_own_gap_is_all_centroid
     metric(x[:4], y[:4])
     distance = (x[4] - y[4]).norm().item()
     assert metric(x[4:], y[4:]) == pytest.approx((distance, distance, 0), abs=1e-7)
-    assert metric.count == 5
+    assert metric.moments[0] == 5
     assert metric.compute() == pytest.approx(modality_gap(x, y))
 
 
@@ -284,10 +309,12 @@ def test_the_stream_is_found_beside_the_gap_and_nothing_else_is_made_up():
 
 def test_streaming_stays_exact_over_many_float32_batches():
     x, y = (features.float() for features in random_pairs(3, n=2000, shift=0.01))
-    metric = ModalityGap()
+    single, double = ModalityGap(), ModalityGap()
     for rows in torch.arange(2000).split(7):
-        metric.update(x[rows], y[rows])
-    assert metric.compute() == pytest.approx(modality_gap(x, y), rel=1e-12)
+        single.update(x[rows], y[rows])
+        double.update(x[rows].double(), y[rows].double())
+    assert double.compute() == pytest.approx(modality_gap(x.double(), y.double()), rel=1e-12)
+    assert single.compute() == pytest.approx(double.compute(), abs=1e-7)
 
 
 def test_streaming_refuses_bad_batches():
@@ -297,6 +324,8 @@ def test_streaming_refuses_bad_batches():
         metric.compute()
     with pytest.raises(ValueError, match="width 3, earlier ones 2"):
         metric.update(torch.eye(3), torch.eye(3))
+    with pytest.raises(ValueError, match=r"x has shape \(0, 2\)"):
+        metric.update(X[:0], Y[:0])
     with pytest.raises(ValueError, match="length 2"):
         metric.update(2 * X, Y)
 
@@ -305,11 +334,9 @@ def test_three_processes_one_of_them_idle_agree_with_the_whole():
     x, y = random_pairs(4)
     others = [ModalityGap(width=6), ModalityGap(width=6)]  # the second never sees a batch
     others[0].update(x[9:], y[9:])
-    names = iter(["difference", "squared", "count"])
 
     def gather(state, group):
-        name = next(names)
-        return [state, *(getattr(other, name) for other in others)]
+        return [state, *(other.moments for other in others)]
 
     metric = ModalityGap(width=6, dist_sync_fn=gather, distributed_available_fn=lambda: True)
     metric.update(x[:5], y[:5])
@@ -395,10 +422,11 @@ def test_impossible_intervals_are_refused(arguments, message):
         gap_interval(X, Y, **arguments)
 
 
-KEYS = """raw_gap centroid_gap distribution_gap linear_separability modality_mixing effective_rank_image
-effective_rank_text effective_rank_joint alignment uniformity_image uniformity_text rmg cone_image cone_text pair_cosine
-mmd_centred mmd_renormalised sliced_wasserstein_centred sliced_wasserstein_renormalised frechet_covariance
-frechet_covariance_renormalised cka_distance cauchy_schwarz_centred trace_ratio distribution_gap_renormalised"""
+KEYS = """raw_gap centroid_gap distribution_gap distribution_gap_scale_free linear_separability modality_mixing
+effective_rank_image effective_rank_text effective_rank_joint alignment uniformity_image uniformity_text rmg cone_image
+cone_text pair_cosine mmd_centred mmd_renormalised sliced_wasserstein_centred sliced_wasserstein_renormalised
+frechet_covariance frechet_covariance_renormalised cka_distance cauchy_schwarz_centred trace_ratio
+distribution_gap_renormalised"""
 
 
 def test_measure_all_is_flat_finite_named_and_repeatable():
@@ -413,6 +441,7 @@ def test_measure_all_is_consistent_with_itself():
     x, y = random_pairs(13, n=100)
     measures = measure_all(x, y)
     assert measures["alignment"] == pytest.approx(measures["raw_gap"] ** 2)
+    assert measures["distribution_gap_scale_free"] == scale_free_distribution_gap(x, y)
     assert measures["pair_cosine"] == pytest.approx(1 - measures["raw_gap"] ** 2 / 2)
     assert measures["effective_rank_joint"] == effective_rank(np.concatenate([x, y]))
     # The best pairing costs at least what the Gaussians cost, and a slice at most what the whole costs.
@@ -439,7 +468,7 @@ def test_a_shift_changes_only_what_is_not_centred():
     assert measures["trace_ratio"] == pytest.approx(1)
     zero = {name for name, value in measures.items() if abs(value) < 1e-6} - {"modality_mixing"}
     readings = {name for name in measures if name.endswith(("_centred", "_renormalised"))}
-    assert zero == readings | {"distribution_gap", "frechet_covariance", "cka_distance"}
+    assert zero == readings | {"distribution_gap", "distribution_gap_scale_free", "frechet_covariance", "cka_distance"}
 
 
 def test_measure_all_works_for_two_pairs_and_names_a_collapse():

@@ -3,11 +3,11 @@
     from tpccma.metrics import modality_gap
     gap = modality_gap(image_features, text_features)   # Gap(raw=..., centroid=..., distribution=...)
 
-Row i of ``x`` and row i of ``y`` embed the same pair; the measures are computed in float64 from L2-normalised rows, and
-refuse rows that are not. The gap is in ``metrics/gap.py``, its intervals in ``intervals.py``, measures of shape in
-``geometry.py``, all of them at once in ``summary.py``; the gap of a stream in `tpccma.metrics.streaming`, readings of
-the distribution gap that need no pairs in `tpccma.metrics.divergences`, and what is refused in
-`tpccma.metrics.checks`.
+Row i of ``x`` and row i of ``y`` embed the same pair; rows that are not L2-normalised are refused. The gap is measured
+in one pass over the rows in their own precision, right to 1e-6 (``gap.py``, ``moments.py``), and so is that of a stream
+(`tpccma.metrics.streaming`); all else is computed in float64: intervals in ``intervals.py``, measures of shape in
+``geometry.py``, all of them at once in ``summary.py``, and readings of the distribution gap that need no pairs in
+`tpccma.metrics.divergences`. What is refused is in `tpccma.metrics.checks`.
 """
 
 from tpccma.metrics.gap import Gap, modality_gap, scale_free_distribution_gap
@@ -29,6 +29,7 @@ __all__ = [
     "GapInterval",
     "Interval",
     "ModalityGap",
+    "ScaleFreeDistributionGap",
     "alignment",
     "cone_effect",
     "describe_gap",
@@ -46,9 +47,9 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    """Load `ModalityGap` when it is first asked for: torchmetrics takes as long to import as torch."""
-    if name == "ModalityGap":
-        from tpccma.metrics.streaming import ModalityGap
+    """Load the streaming metrics when they are first asked for: torchmetrics takes as long to import as torch."""
+    if name in ("ModalityGap", "ScaleFreeDistributionGap"):
+        from tpccma.metrics import streaming
 
-        return ModalityGap
+        return getattr(streaming, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,15 +11,17 @@ from torch.nn import functional as F
 Rows = Tensor | np.ndarray
 
 UNIT_TOLERANCE = 1e-3  # of a row's length, for measures whose third digit counts
+SAFE = 1e-15  # the square of a length between this and its inverse neither vanishes in float32 nor overflows
 HALF_TOLERANCE = 1e-2  # for what may come in half precision: bfloat16 keeps 8 bits, so a length may be off by 2**-8
 
 
-def as_rows(x: Rows, name: str = "x") -> Tensor:
+def as_rows(x: Rows, name: str = "x", first: int = 0) -> Tensor:
     """Checks a cloud of embeddings and returns it as float64, on the device it is on, without gradient.
 
     Args:
         x: (N, D) tensor or array, N and D at least 1.
         name: what the messages call it.
+        first: the number that the messages give its first row.
 
     Returns:
         (N, D) float64 tensor.
@@ -28,16 +30,28 @@ def as_rows(x: Rows, name: str = "x") -> Tensor:
         ValueError: if ``x`` is not two-dimensional, is empty, or holds NaN or infinity (names the first such row).
     """
     rows = torch.as_tensor(x).detach().to(torch.float64)
-    if rows.ndim != 2 or 0 in rows.shape:
-        raise ValueError(f"{name} has shape {tuple(rows.shape)}: pass one embedding a row, shape (N, D)")
+    check_shape(rows, name)
     bad = (~rows.isfinite().all(dim=1)).nonzero()
     if len(bad):
-        raise ValueError(f"{name} holds NaN or infinity in row {bad[0].item()} ({len(bad)} such rows): drop them")
+        found = f"in row {first + bad[0].item()} ({len(bad)} such rows)"
+        raise ValueError(f"{name} holds NaN or infinity {found}: drop them")
     return rows
 
 
+def check_shape(x: Rows, name: str, minimum: int = 1) -> None:
+    """Refuses what is no (N, D) matrix, is empty, or has fewer rows than ``minimum``."""
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}: pass one embedding a row, shape (N, D)")
+    if len(x) < minimum:
+        raise ValueError(f"{name} has {len(x)} row(s): at least {minimum} are needed")
+
+
 def check_unit_length(
-    rows: Tensor, name: str, tolerance: float = UNIT_TOLERANCE, remedy: str = "L2-normalise the rows first"
+    rows: Tensor,
+    name: str,
+    tolerance: float = UNIT_TOLERANCE,
+    remedy: str = "L2-normalise the rows first",
+    first: int = 0,
 ) -> None:
     """Refuses rows that are not of length 1; NaN is no length.
 
@@ -46,6 +60,7 @@ def check_unit_length(
         name: what the message calls them.
         tolerance: by how much a length may differ from 1.
         remedy: what the message tells to do.
+        first: the number that the message gives the first row.
 
     Raises:
         ValueError: naming the first such row and its length.
@@ -54,10 +69,10 @@ def check_unit_length(
     wrong = (~((lengths - 1).abs() <= tolerance)).nonzero()
     if len(wrong):
         row = wrong[0].item()
-        raise ValueError(f"row {row} of {name} has length {lengths[row].item():.6g}, not 1: {remedy}")
+        raise ValueError(f"row {first + row} of {name} has length {lengths[row].item():.6g}, not 1: {remedy}")
 
 
-def unit_rows(x: Rows, name: str, normalize: bool = False, minimum: int = 2) -> Tensor:
+def unit_rows(x: Rows, name: str, normalize: bool = False, minimum: int = 2, first: int = 0) -> Tensor:
     """Checks the embeddings of one modality and returns them as float64.
 
     Args:
@@ -65,6 +80,7 @@ def unit_rows(x: Rows, name: str, normalize: bool = False, minimum: int = 2) -> 
         name: what the messages call it.
         normalize: L2-normalise the rows, instead of refusing rows that are not of length 1.
         minimum: the least N.
+        first: the number that the messages give the first row.
 
     Returns:
         (N, D) float64 tensor with rows of length 1.
@@ -73,16 +89,15 @@ def unit_rows(x: Rows, name: str, normalize: bool = False, minimum: int = 2) -> 
         ValueError: if ``x`` is not a finite (N, D) matrix, has too few rows, or a row's length is not 1 within 1e-3
             (with ``normalize``: is 0).
     """
-    rows = as_rows(x, name)
-    if len(rows) < minimum:
-        raise ValueError(f"{name} has {len(rows)} row(s): at least {minimum} are needed")
+    rows = as_rows(x, name, first)
+    check_shape(rows, name, minimum)
     if normalize:
         zero = (rows.norm(dim=1) == 0).nonzero()
         if len(zero):
-            raise ValueError(f"row {zero[0].item()} of {name} has length 0, not 1: drop it")
+            raise ValueError(f"row {first + zero[0].item()} of {name} has length 0, not 1: drop it")
         return F.normalize(rows, dim=1, eps=0)
     remedy = "L2-normalise the rows first (modality_gap does with normalize=True)"
-    check_unit_length(rows, name, UNIT_TOLERANCE, remedy)
+    check_unit_length(rows, name, UNIT_TOLERANCE, remedy, first)
     return rows
 
 
@@ -96,9 +111,14 @@ def check_pairs(x: Rows, y: Rows, normalize: bool = False, minimum: int = 2) -> 
         ValueError: as ``unit_rows``, and if the shapes differ.
     """
     x, y = unit_rows(x, "x", normalize, minimum), unit_rows(y, "y", normalize, minimum)
+    check_same_shape(x, y)
+    return x, y
+
+
+def check_same_shape(x: Rows, y: Rows) -> None:
+    """Refuses two modalities that are no pairs, row by row."""
     if x.shape != y.shape:
         raise ValueError(f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}: pass pairs, row i of x with row i of y")
-    return x, y
 
 
 def two_clouds(x: Rows, y: Rows) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tpccma.metrics.checks import Rows, as_rows, two_clouds
+from tpccma.metrics.checks import Rows, as_rows, check_shape, two_clouds
 
 
 class Frechet(NamedTuple):
@@ -54,9 +54,10 @@ def centre_spread(x: Rows, name: str = "x") -> Tensor:
         (N, D) float64 tensor, at least one row clear of the origin.
 
     Raises:
-        ValueError: if ``x`` is not a finite (N, D) matrix or all its rows coincide up to rounding.
+        ValueError: if ``x`` is not a finite (N, D) matrix, N below 2, or all its rows coincide up to rounding.
     """
     rows = as_rows(x, name)
+    check_shape(rows, name, minimum=2)
     centred = rows - rows.mean(dim=0)
     if centred.norm(dim=1).max() <= 1e-12 * rows.norm(dim=1).max():
         raise ValueError(f"the rows of {name} all coincide, the embeddings have collapsed: train with a smaller alpha")

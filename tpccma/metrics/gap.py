@@ -1,14 +1,17 @@
-"""The modality gap and its two parts.
+"""The modality gap, its two parts, and the second of them relative to the width of the clouds.
+
+One pass over the rows, in their own precision with sums in float64, see `tpccma.metrics.moments`.
 
 Legend: `N` pairs, `D` width.
 """
 
+import math
 from typing import NamedTuple
 
 from torch import Tensor
 
-from tpccma.metrics.checks import Rows, check_pairs
-from tpccma.metrics.divergences import centre
+from tpccma.metrics.checks import Rows
+from tpccma.metrics.moments import moments
 
 COLLAPSED = 1e-24  # a variance of unit rows that is rounding alone
 
@@ -41,8 +44,7 @@ def modality_gap(x: Rows, y: Rows, normalize: bool = False) -> Gap:
     Source: arXiv 2604.00279 splits the gap into a Centroid and a Distribution Gap [paper]; the centroid part is the
     distance of the means [digest]; the paired reading of the distribution part is [ours].
     """
-    x, y = check_pairs(x, y, normalize)
-    return gap_of(*gap_sums(x, y), len(x))
+    return gap_of(moments(x, y, normalize))
 
 
 def scale_free_distribution_gap(x: Rows, y: Rows, normalize: bool = False) -> float:
@@ -67,20 +69,20 @@ def scale_free_distribution_gap(x: Rows, y: Rows, normalize: bool = False) -> fl
 
     Source: [ours].
     """
-    x, y = (centre(rows) for rows in check_pairs(x, y, normalize))
-    width = x.square().sum(dim=1).mean() + y.square().sum(dim=1).mean()
-    if width <= COLLAPSED:
+    found = scale_free_of(moments(x, y, normalize))
+    if math.isnan(found):
         raise ValueError("x is a single point and so is y, the embeddings have collapsed: train with a smaller alpha")
-    return ((x - y).square().sum(dim=1).mean() / width).sqrt().item()
+    return found
 
 
-def gap_sums(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the differences of the pairs (D,), and of their squared lengths ()."""
-    difference = x - y
-    return difference.sum(dim=0), difference.square().sum()
+def gap_of(found: Tensor) -> Gap:
+    """The Gap of pairs of these moments."""
+    x, y = found[3:].chunk(2)
+    centroid, distribution = (x - y).norm(), found[2].clamp(min=0).sqrt()
+    return Gap(*(part.item() for part in (centroid.hypot(distribution), centroid, distribution)))
 
 
-def gap_of(difference: Tensor, squared: Tensor, count: int) -> Gap:
-    """The Gap from its sums."""
-    raw, centroid = squared / count, (difference / count).square().sum()
-    return Gap(*(part.clamp(min=0).sqrt().item() for part in (raw, centroid, raw - centroid)))
+def scale_free_of(found: Tensor) -> float:
+    """The scale-free distribution gap of pairs of these moments; NaN where both clouds are single points."""
+    width, distribution = found[1:3].tolist()
+    return math.sqrt(max(distribution, 0) / width) if width > COLLAPSED else math.nan

@@ -115,7 +115,7 @@ def effective_rank(x: Rows) -> float:
     """Effective rank: exp of the entropy of the singular values of the centred matrix, normalised to sum to 1.
 
     Args:
-        x: (N, D) embeddings, of any length, at least two of them different.
+        x: (N, D) embeddings, of any length, N at least 2, at least two of them different.
 
     Returns:
         Between 1 (all on a line) and min(N - 1, D) (equally wide in all directions).

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tpccma.metrics.checks import Rows, check_pairs
 from tpccma.metrics.divergences import centre
-from tpccma.metrics.gap import COLLAPSED, gap_of, gap_sums
+from tpccma.metrics.gap import COLLAPSED
 
 
 class Interval(NamedTuple):
@@ -34,7 +34,7 @@ class GapInterval(NamedTuple):
 def gap_interval(
     x: Rows, y: Rows, n_resamples: int = 1000, level: float = 0.95, seed: int = 0, normalize: bool = False
 ) -> GapInterval:
-    """Bootstrap intervals over pairs for the parts of the modality gap, in two matrix products.
+    """Bootstrap intervals over pairs for the parts of the modality gap, in one matrix product.
 
     Resampling N pairs shifts the mean difference by a random vector of mean square distribution^2 / N, which would lift
     every resampled centroid gap, and lift small ones above the measured gap itself. That known amount is taken from
@@ -57,24 +57,24 @@ def gap_interval(
         ValueError: as ``modality_gap``, and if ``n_resamples`` or ``level`` is out of range.
     """
     x, y = check_pairs(x, y, normalize)
-    n, difference = len(x), x - y
-    draws = _resamples(n, n_resamples, level, seed)
-    counts = np.stack([np.bincount(rows, minlength=n) for rows in draws])
-    weights = torch.as_tensor(counts / n, device=x.device)
-    raw = weights @ difference.square().sum(dim=1)
-    noise = gap_of(*gap_sums(x, y), n).distribution ** 2 / n
-    centroid = ((weights @ difference).square().sum(dim=1) - noise).clamp(min=0)
-    distribution = (raw - centroid).clamp(min=0)
-    parts = (raw, centroid, distribution, distribution / _resampled_width(weights, x, y))
+    draws = _resamples(len(x), n_resamples, level, seed)
+    counts = np.stack([np.bincount(rows, minlength=len(x)) for rows in draws])
+    parts = _resampled(torch.as_tensor(counts / len(x), device=x.device), x, y)
     return GapInterval(*(_interval(part.sqrt().cpu().numpy(), level) for part in parts))
 
 
-def _resampled_width(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """var_x + var_y of each resample, (R,), from the shares (R, N) that the pairs have in it; NaN of single points."""
-    both = torch.cat([centre(x), centre(y)], dim=1)  # whose variance is the sum of the two
-    squares = both.square().sum(dim=1)
-    width = weights @ squares - (weights @ both).square().sum(dim=1) + squares.mean() / len(both)
-    return width if squares.mean() > COLLAPSED else width * torch.nan
+def _resampled(shares: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The squares of the four gaps in each resample, (R,) each, from the shares (R, N) that the pairs have in it."""
+    offset = x.mean(dim=0) - y.mean(dim=0)
+    x, y = centre(x), centre(y)
+    squares = torch.stack([(x - y + offset).square().sum(dim=1), (x.square() + y.square()).sum(dim=1)], dim=1)
+    noise, width = (x - y).square().sum() / len(x) ** 2, squares[:, 1].mean()
+    means = shares @ torch.cat([x, x - y, squares], dim=1)
+    mean_x, difference = means[:, :-2].chunk(2, dim=1)
+    centroid = ((difference + offset).square().sum(dim=1) - noise).clamp(min=0)
+    distribution = (means[:, -2] - centroid).clamp(min=0)
+    widths = means[:, -1] - (mean_x.square() + (mean_x - difference).square()).sum(dim=1) + width / len(x)
+    return means[:, -2], centroid, distribution, distribution / (widths if width > COLLAPSED else torch.nan)
 
 
 def _resamples(n: int, n_resamples: int, level: float, seed: int) -> Iterator[np.ndarray]:

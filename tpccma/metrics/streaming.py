@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from tpccma.metrics.checks import Rows, check_pairs
-from tpccma.metrics.gap import Gap, gap_of, gap_sums
+from tpccma.metrics.checks import Rows
+from tpccma.metrics.gap import Gap, gap_of, scale_free_of
+from tpccma.metrics.moments import moments, pooled
 
 
 class ModalityGap(Metric):
-    """Streaming ``modality_gap``: its state is sums only, so the result depends neither on batches nor on processes.
+    """Streaming ``modality_gap``: means and mean squares alone are kept, whatever the batches and the processes.
 
     Args:
         normalize: L2-normalise the rows first, instead of refusing rows that are not of length 1.
@@ -25,16 +26,13 @@ class ModalityGap(Metric):
     is_differentiable = False
     higher_is_better = False
     full_state_update = False
-    difference: Tensor
-    squared: Tensor
-    count: Tensor
+    moments: Tensor
+    _read = staticmethod(gap_of)
 
     def __init__(self, normalize: bool = False, width: int = 1, **kwargs) -> None:
         super().__init__(**kwargs)
         self.normalize = normalize
-        self.add_state("difference", torch.zeros(width, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("squared", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("moments", torch.zeros(3 + 2 * width, dtype=torch.float64), dist_reduce_fx=pooled)
 
     def update(self, x: Rows, y: Rows) -> None:
         """Adds a batch.
@@ -46,26 +44,32 @@ class ModalityGap(Metric):
         Raises:
             ValueError: as ``modality_gap``, and if D differs from that of the batches before.
         """
-        x, y = check_pairs(x, y, self.normalize, minimum=1)
-        if len(self.difference) not in (1, x.shape[1]):
-            raise ValueError(f"this batch has width {x.shape[1]}, earlier ones {len(self.difference)}: reset() first")
-        difference, squared = gap_sums(x, y)
-        self.difference = self.difference + difference
-        self.squared = self.squared + squared
-        self.count = self.count + len(x)
+        self._batch = moments(x, y, self.normalize, minimum=1).to(self.moments.device)
+        width, earlier = ((len(found) - 3) // 2 for found in (self._batch, self.moments))
+        if earlier == 1 and self.moments[0] == 0:
+            self.moments = self._batch
+        elif earlier == width:
+            self.moments = pooled(torch.stack([self.moments, self._batch]))
+        else:
+            raise ValueError(f"this batch has width {width}, earlier ones {earlier}: reset() first")
 
-    def forward(self, x: Rows, y: Rows) -> Gap:
-        """Adds a batch, as `update` does, and returns the Gap of this process's batch alone.
+    def forward(self, x: Rows, y: Rows) -> Gap | float:
+        """Adds a batch, as `update` does, and returns what `compute` would for this process's batch alone.
 
         One pair is its own mean: the gap of a batch of one is all centroid. What was counted stays whatever the batch.
         """
         self.update(x, y)
-        x, y = check_pairs(x, y, self.normalize, minimum=1)
-        self._forward_cache = gap_of(*gap_sums(x, y), len(x))  # where loggers find it
+        self._forward_cache = self._read(self._batch)  # where loggers find it
         return self._forward_cache
 
-    def compute(self) -> Gap:
+    def compute(self) -> Gap | float:
         """Returns the Gap of all pairs seen; raises ValueError if they are fewer than 2."""
-        if self.count < 2:
-            raise ValueError(f"only {self.count.item()} pairs were seen: update with 2 or more before compute")
-        return gap_of(self.difference, self.squared, self.count.item())
+        if self.moments[0] < 2:
+            raise ValueError(f"only {self.moments[0]:.0f} pairs were seen: update with 2 or more before compute")
+        return self._read(self.moments)
+
+
+class ScaleFreeDistributionGap(ModalityGap):
+    """Streaming ``scale_free_distribution_gap``, a number; NaN where both clouds are single points. Source: [ours]."""
+
+    _read = staticmethod(scale_free_of)

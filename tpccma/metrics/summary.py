@@ -9,7 +9,7 @@ from torch import Tensor
 from tpccma.metrics import divergences
 from tpccma.metrics.checks import Rows, check_pairs
 from tpccma.metrics.divergences import centre
-from tpccma.metrics.gap import gap_of, gap_sums, modality_gap, scale_free_distribution_gap
+from tpccma.metrics.gap import gap_of, modality_gap, scale_free_distribution_gap
 from tpccma.metrics.geometry import (
     alignment,
     cone_effect,
@@ -21,6 +21,7 @@ from tpccma.metrics.geometry import (
     uniformity,
 )
 from tpccma.metrics.intervals import gap_interval
+from tpccma.metrics.moments import exact_moments
 
 
 def describe_gap(x: Rows, y: Rows, normalize: bool = False, n_resamples: int = 1000) -> dict[str, int | float | list]:
@@ -39,13 +40,12 @@ def describe_gap(x: Rows, y: Rows, normalize: bool = False, n_resamples: int = 1
     Raises:
         ValueError: as ``gap_interval``, and if both clouds are single points.
     """
-    x, y = check_pairs(x, y, normalize)
-    intervals = gap_interval(x, y, n_resamples)._asdict()
+    intervals = gap_interval(x, y, n_resamples, normalize=normalize)._asdict()
     return {
         "pairs": len(x),
         "width": x.shape[1],
-        **modality_gap(x, y)._asdict(),
-        "scale_free": scale_free_distribution_gap(x, y),
+        **modality_gap(x, y, normalize)._asdict(),
+        "scale_free": scale_free_distribution_gap(x, y, normalize),
         **{f"{name}_interval": list(interval) for name, interval in intervals.items()},
     }
 
@@ -73,6 +73,7 @@ def measure_all(x: Rows, y: Rows, seed: int = 0) -> dict[str, float]:
         "raw_gap": gap.raw,
         "centroid_gap": gap.centroid,
         "distribution_gap": gap.distribution,
+        "distribution_gap_scale_free": scale_free_distribution_gap(x, y),
         "linear_separability": linear_separability(x, y, seed),
         "modality_mixing": modality_mixing(x, y, k=min(10, 2 * len(x) - 2)),
         "effective_rank_image": effective_rank(x),
@@ -103,5 +104,5 @@ def _centred_measures(x: Tensor, y: Tensor, seed: int) -> dict[str, float]:
         "frechet_covariance": divergences.frechet(*centred).covariance,
         "frechet_covariance_renormalised": divergences.frechet(*spheres).covariance,
         "cauchy_schwarz_centred": divergences.cauchy_schwarz(*centred),
-        "distribution_gap_renormalised": gap_of(*gap_sums(*spheres), len(x)).distribution,
+        "distribution_gap_renormalised": gap_of(exact_moments(*spheres)).distribution,
     }
