@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
+import tpccma.evidence.table
 from tpccma import base_run, evaluate, fine_tune
 from tpccma.data import Corpus
-from tpccma.metrics import modality_gap
+from tpccma.evidence.table import scale_free_gap
+from tpccma.metrics import modality_gap, scale_free_distribution_gap
 from tpccma.profiles import Profile
 from tpccma.runs.records import KEYS, SCHEMA
 from tpccma.tasks.evaluation import TASKS, Captioner, Embedded, embed, gap_bounds
@@ -49,6 +51,15 @@ def test_gap_is_that_of_test_pictures_and_first_captions(results: dict[str, floa
     found = [results[f"{name}_gap"] for name in ("raw", "centroid", "distribution")]
     assert found == pytest.approx([gap.raw, gap.centroid, gap.distribution], rel=1e-5)
     assert found[0] ** 2 == pytest.approx(found[1] ** 2 + found[2] ** 2, rel=1e-4)
+
+
+def test_scale_free_gap_follows_from_what_older_records_hold(
+    results: dict[str, float], tiny_profile: Profile, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tpccma.evidence.table, "TEST_PAIRS", {"demo": tiny_profile.data.test_pairs})
+    held = {name: results[name] for name in ("distribution_gap", "cone_image", "cone_text")}
+    derived = scale_free_gap(pd.DataFrame([{"profile": "demo-scale-20", **held}]))
+    assert derived.tolist() == pytest.approx([results["distribution_gap_scale_free"]], abs=1e-6)
 
 
 def test_accuracy_is_the_mean_of_the_classes_by_their_share(results: dict[str, float], tiny_corpus: Corpus):
@@ -104,10 +115,13 @@ def test_bounds_enclose_the_gap():
     x = torch.nn.functional.normalize(torch.randn(40, 5, generator=generator), dim=1)
     y = torch.nn.functional.normalize(x + 0.3 + 0.1 * torch.randn(40, 5, generator=generator), dim=1)
     bounds, gap = gap_bounds(Embedded(x, y[:, None]), resamples=200), modality_gap(x, y)
-    for name in ("raw", "centroid", "distribution"):
-        low, high = bounds[f"{name}_gap_low"], bounds[f"{name}_gap_high"]
-        assert low < high and low - 0.05 < float(getattr(gap, name)) < high + 0.05
-    assert bounds["raw_gap_low"] < gap.raw < bounds["raw_gap_high"]
+    measured = {f"{name}_gap": getattr(gap, name) for name in ("raw", "centroid", "distribution")}
+    measured["distribution_gap_scale_free"] = scale_free_distribution_gap(x, y)
+    for name, value in measured.items():
+        low, high = bounds.pop(f"{name}_low"), bounds.pop(f"{name}_high")
+        assert low < high and low - 0.05 < value < high + 0.05
+        assert low < value < high or name != "raw_gap"
+    assert not bounds
 
 
 def test_decoder_is_fed_in_three_ways():

@@ -12,12 +12,13 @@ import torch
 import tpccma.runs.record
 import tpccma.runs.records
 from tpccma import load_profile
-from tpccma.evidence.table import load_results
+from tpccma.evidence.table import SCALE_FREE, load_results
 from tpccma.runs import provenance
 from tpccma.runs.record import make_record, record_run
 from tpccma.runs.records import KEYS, SCHEMA, build_csv, load_records, record_path, save_record
 from tpccma.training.run import Run
 
+ROOT = Path(__file__).parents[1]
 METRICS = {name: 0.25 for name in SCHEMA if name not in (*KEYS, "wall_seconds")} | {"zebra": 1.0, "aardvark": 2.0}
 
 
@@ -98,6 +99,26 @@ def test_metric_that_a_run_lacks_is_empty(run: Run, tmp_path: Path):
     save_record(make_record(run, {"raw_gap": 0.5}), tmp_path)
     row = load_results(tmp_path).iloc[0]
     assert row.raw_gap == 0.5 and math.isnan(row.cider)
+
+
+def test_scale_free_gap_that_a_record_lacks_is_worked_out_and_one_it_holds_is_kept(run: Run, tmp_path: Path):
+    held = {"distribution_gap": 0.6, "cone_image": 0.5, "cone_text": 0.86}
+    save_record(make_record(run, held), tmp_path)
+    save_record(make_record(replace(run, seed=4), held | {SCALE_FREE: 0.7}), tmp_path)
+    # Of 1,000 rows 1 - ||m||^2 = 0.999 (1 - cone): 0.999 (0.5 + 0.14)
+    assert load_results(tmp_path)[SCALE_FREE].tolist() == pytest.approx([0.6 / math.sqrt(0.999 * 0.64), 0.7])
+    assert pd.read_csv(tmp_path / "results.csv")[SCALE_FREE].isna().tolist() == [True, False]
+
+
+def test_scale_free_gap_of_unknown_data_stays_empty(run: Run, tmp_path: Path):
+    foreign = load_profile("demo", name="mine")
+    save_record(make_record(replace(run, profile=foreign), {"distribution_gap": 0.6, "cone_image": 0.5}), tmp_path)
+    assert load_results(tmp_path)[SCALE_FREE].isna().all()
+
+
+def test_every_published_run_has_a_scale_free_gap():
+    gaps = load_results(ROOT / "results")[SCALE_FREE]
+    assert gaps.between(0, math.sqrt(2)).all()
 
 
 def test_record_of_the_same_fingerprint_is_left_alone(run: Run, tmp_path: Path):

@@ -8,13 +8,16 @@ import pandas as pd
 from tpccma.runs.jobs import DIAL
 from tpccma.runs.records import build_csv
 
+SCALE_FREE = "distribution_gap_scale_free"
+TEST_PAIRS = {"demo": 1_000, "fashion": 1_500}  # of the profiles, and those made from them, with records that lack it
 BASE, CONTINUED = "base", "continued CLIP"
 
 
 def load_results(results_dir: str | Path = "results", profile: str | None = None) -> pd.DataFrame:
     """Read the CSV, all of it or one profile's rows.
 
-    Where records lie beside it, it is built anew if it is not what they say: a row was lost, or a number edited.
+    Where records lie beside it, it is built anew if it is not what they say: a row was lost, or a number edited. Where
+    a record was made before the scale-free distribution gap was measured, the gap is worked out from what it holds.
 
     Args:
         results_dir: where ``results.csv`` lies.
@@ -34,11 +37,30 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
         raise FileNotFoundError(f"no {path} and no records there: name their folder, or record runs by `tpccma sweep`")
     table = pd.read_csv(path)
     table["model"] = table.method.where(table.method != DIAL, "alpha " + table.alpha.map("{:g}".format))
+    table[SCALE_FREE] = table.get(SCALE_FREE, scale_free_gap(table)).fillna(scale_free_gap(table))
     if profile is not None:
         table = table[table.profile == profile].reset_index(drop=True)
         if table.empty:
             raise ValueError(f"{path} has no run of profile {profile!r}")
     return table
+
+
+def scale_free_gap(table: pd.DataFrame) -> pd.Series:
+    """Work out the scale-free distribution gap of recorded runs.
+
+    The mean cosine c of distinct rows, ``cone_image`` or ``cone_text``, gives the variance of N rows of length 1 about
+    their mean m: ||m||^2 = (1 + (N - 1) c) / N, so that 1 - ||m||^2 = (1 - 1 / N) (1 - c).
+
+    Args:
+        table: rows of the results.
+
+    Returns:
+        The gap of each run, NaN where a profile's number of test pairs is not known here. Its intervals would need the
+        embeddings and stay empty. Source: [ours].
+    """
+    pairs = table.profile.str.split("-").str[0].map(TEST_PAIRS).astype(float)
+    held = table.reindex(columns=["distribution_gap", "cone_image", "cone_text"]).astype(float)
+    return held.distribution_gap / ((1 - 1 / pairs) * (2 - held.cone_image - held.cone_text)) ** 0.5
 
 
 def pick(runs: pd.DataFrame, method: str, alpha: float) -> pd.DataFrame:

@@ -116,7 +116,7 @@ def _sum(rows: Rows, lengths: Tensor, total: Tensor, spare: Tensor, normalize: b
 
 
 def _checked(x: Rows, y: Rows, normalize: bool, first: int) -> Tensor:
-    """Moments about the means, in float64 throughout, of rows that are refused where they are not what they should be."""
+    """Moments about the means, in float64 throughout, of rows that are refused where they are wrong."""
     parts, size = [], _rows_of_block(x)
     for start in range(0, len(x), size):
         rows = ((_tensor(cloud[start : start + size]), name) for cloud, name in ((x, "x"), (y, "y")))

@@ -18,6 +18,7 @@ SCHEMA = (
     "raw_gap",
     "centroid_gap",
     "distribution_gap",
+    "distribution_gap_scale_free",
     "linear_separability",
     "modality_mixing",
     "effective_rank_image",

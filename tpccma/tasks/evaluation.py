@@ -169,11 +169,12 @@ def embed(encoder: Encoder, pairs: Pairs) -> Embedded:
 
 
 def gap_bounds(test: Embedded, resamples: int) -> dict[str, float]:
-    """Bound the three gaps by a 95 % bootstrap interval over pairs, as ``<gap>_low`` and ``<gap>_high``."""
+    """Bound the four gaps by a 95 % bootstrap interval over pairs, as ``<gap>_low`` and ``<gap>_high``."""
     interval = gap_interval(test.images, test.first_captions, n_resamples=resamples)
-    bounds = {name: getattr(interval, name) for name in ("raw", "centroid", "distribution")}
+    bounds = {f"{name}_gap": getattr(interval, name) for name in ("raw", "centroid", "distribution")}
+    bounds["distribution_gap_scale_free"] = interval.scale_free
     return {
-        f"{name}_gap_{side}": float(value)
+        f"{name}_{side}": float(value)
         for name, ends in bounds.items()
         for side, value in zip(("low", "high"), ends, strict=True)
     }
