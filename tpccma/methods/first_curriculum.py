@@ -23,7 +23,7 @@ class FirstReadingCurriculum:
 
     >>> curriculum = FirstReadingCurriculum(alpha_target=0.5, total_steps=100)
     >>> [round(curriculum.alpha(step), 3) for step in (0, 15, 40, 60, 99)]
-    [0.0, 0.0, 0.292, 0.5, 0.5]
+    [0.0, 0.0, 0.293, 0.5, 0.5]
 
     Args:
         alpha_target: final alpha, 0 to 1.
