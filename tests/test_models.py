@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tpccma import load_profile
 from tpccma.data.scenes import make_pairs
 from tpccma.models import Encoder, evaluating, prepare, read_metadata, read_weights
-from tpccma.models.towers import Heads, ShortTextCLIP
+from tpccma.models.towers import Heads, ShortTextCLIP, Towers, shorten
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
 
 DEMO = load_profile("demo")
@@ -81,6 +81,74 @@ def test_texts_with_id_0_before_their_end_are_embedded_as_open_clip_does():
         alone = torch.cat([ours.encode_text(row[None], normalize=True) for row in tokens])
     torch.testing.assert_close(together, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(alone, expected, rtol=0, atol=1e-5)
+
+
+SMALL = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 8, "layers": 1, "width": 64, "patch_size": 4},
+    "text_cfg": {"context_length": 77, "vocab_size": 49_408, "width": 16, "heads": 2, "layers": 2},
+}
+
+
+def small_clip() -> open_clip.CLIP:
+    """open_clip's own class with random weights, positions made to matter."""
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**SMALL).eval()
+    model.positional_embedding.data.mul_(20)
+    return model
+
+
+def words(count: int) -> str:
+    return " ".join("a" * count)
+
+
+@pytest.mark.parametrize("longest", [*range(8, 80, 8), 77])
+def test_texts_cut_to_any_length_are_embedded_as_whole(longest: int):
+    model = small_clip()
+    tokens = open_clip.tokenize([words(longest - 2), words(longest - 6), "", "!"])  # a start and an end beside
+    short = shorten(tokens)
+    assert short.shape == (4, min(longest, 77)) and torch.equal(short, tokens[:, :longest])
+    with torch.no_grad():
+        expected = model.encode_text(tokens, normalize=True)
+        encode = ShortTextCLIP.adopt(model)._encode  # as on a GPU, where nothing is cut any more
+        found = torch.nn.functional.normalize(encode(short), dim=1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "width"), [(0, 8), (6, 8), (7, 16), (14, 16), (15, 24), (70, 72), (71, 77), (90, 77)]
+)
+def test_texts_are_cut_to_the_next_multiple_of_8(count: int, width: int):
+    assert shorten(open_clip.tokenize(["a", words(count)])).shape == (2, width)
+    assert shorten(open_clip.tokenize(["a"])[:0]).shape == (0, 77)
+
+
+def test_text_lengths_break_no_graph():
+    towers = Towers(ShortTextCLIP.adopt(small_clip()))
+    images, tokens = torch.randn(2, 3, 8, 8), shorten(open_clip.tokenize(["a red star", "a moon"]))
+    found = torch._dynamo.explain(towers)(images, tokens)
+    assert (found.graph_break_count, found.graph_count) == (0, 1)
+    with torch.no_grad():
+        compiled = torch.compile(towers, backend="eager", fullgraph=True)(images, tokens)
+        torch.testing.assert_close(compiled, towers(images, tokens), rtol=1e-5, atol=1e-5)
+
+
+def test_encoder_cuts_texts_where_its_tower_allows_it(monkeypatch: pytest.MonkeyPatch):
+    model, seen = small_clip(), []
+    whole = Encoder(model, open_clip.tokenize).embed_texts(TEXTS)
+    tokens = open_clip.tokenize(TEXTS)
+    assert Encoder(model, open_clip.tokenize).shorten(tokens) is tokens
+    features = torch.randn(3, 77)
+    assert Encoder(Heads(4, 77, 8, 3), None).shorten(features) is features
+    encoder = Encoder(ShortTextCLIP.adopt(model), open_clip.tokenize)
+    encode_text = model.encode_text
+    monkeypatch.setattr(
+        model, "encode_text", lambda text, normalize: seen.append(text.shape) or encode_text(text, normalize)
+    )
+    torch.testing.assert_close(encoder.embed_texts(TEXTS, batch_size=2), whole, rtol=0, atol=1e-6)
+    _, found = encoder.embed_batch(torch.randn(3, 3, 8, 8), tokens)
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-6)
+    assert seen == [(2, 8), (1, 16), (3, 16)]  # of six, seven and nine tokens
 
 
 @pytest.mark.parametrize("change", [{"no_causal_mask": True}, {"pool_type": "last"}])

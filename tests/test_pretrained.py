@@ -12,12 +12,15 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.transforms import Compose, Normalize, Resize, ToTensor
+from torchvision.transforms.functional import to_tensor
 
 import tpccma.models.pretrained
 import tpccma.models.weight_files
 from tpccma import load_profile
+from tpccma.models import prepare
 from tpccma.models.pretrained import check_activation, find_weights, other_activation
-from tpccma.models.transforms import image_transform
+from tpccma.models.transforms import Scaling, image_transform, split_transform
 from tpccma.models.weight_files import checksum, is_openai_archive, read_weights
 from tpccma.profiles import OpenClipModel, Profile
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
@@ -242,6 +245,36 @@ def test_resize_modes_show_in_the_pixels():
         found = image_transform(OpenClipModel(kind="open_clip", name=PLAIN, pretrained=None, preprocess=said))(image)
         assert found.shape == (3, 8, 8)
         assert (found > 0.5).sum((1, 2)).tolist() == [8 * white] * 3
+
+
+@pytest.mark.parametrize(
+    "preprocess", [{}, {"mean": (0.5, 0.4, 0.3), "std": (0.1, 0.2, 0.3), "resize_mode": "longest"}]
+)
+def test_transform_in_two_steps_gives_the_same_pixels(preprocess: dict):
+    architecture = OpenClipModel(kind="open_clip", name=PLAIN, pretrained=None, preprocess=preprocess or None)
+    transform = image_transform(architecture)
+    values = torch.arange(3 * 20 * 30).remainder(256).reshape(20, 30, 3).to(torch.uint8)
+    pictures = [Image.fromarray(values.numpy()), Image.new("RGB", (8, 8), "red")]
+    pixels, scale = split_transform(transform)
+    read = torch.stack([pixels(picture) for picture in pictures])
+    assert (read.shape, read.dtype) == ((2, 3, 8, 8), torch.uint8)
+    found = scale(read)
+    assert torch.equal(found, torch.stack([transform(picture) for picture in pictures]))
+    assert scale(found) is found
+
+
+def test_every_value_of_a_pixel_is_scaled_as_torchvision_does():
+    values = torch.arange(256, dtype=torch.uint8).expand(1, 3, 1, 256)
+    for mean, std in ((0.5, 0.5), (0.48145466, 0.26862954)):
+        expected = Normalize([mean] * 3, [std] * 3)(to_tensor(values[0].permute(1, 2, 0).numpy()))
+        assert torch.equal(Scaling([mean] * 3, [std] * 3)(values)[0], expected)
+        if mean == 0.5:
+            assert torch.equal(prepare(values)[0], expected)  # as the demo's pixels are
+
+
+def test_transform_of_ones_own_stays_whole():
+    for transform in (to_tensor, Compose([Normalize([0.5], [0.5])]), Compose([ToTensor(), Resize(3)])):
+        assert split_transform(transform) == (transform, prepare)
 
 
 def test_tag_without_settings_has_open_clips_defaults(monkeypatch: pytest.MonkeyPatch):

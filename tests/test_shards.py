@@ -4,8 +4,10 @@ import io
 import json
 import logging
 import tarfile
+from collections import Counter
 from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from torchvision.transforms.functional import to_tensor
 from tpccma.data import shard_files
 from tpccma.data import shards as shards_module
 from tpccma.data.shard_files import find_shards
-from tpccma.data.shards import COUNTED, PairStream
+from tpccma.data.shards import COUNTED, Pair, PairStream
 
 NONE = dict.fromkeys(COUNTED, 0)
 
@@ -152,7 +154,7 @@ def large(tmp_path: Path) -> Path:
     """Six shards of ten pairs, numbered 0 to 59; pictures 7, 23 and 41 are damaged, pair 12 has no text."""
     for shard in range(6):
         pairs = {n: pair(n) for n in range(10 * shard, 10 * shard + 10)}
-        for n in {7, 23, 41} & pairs.keys():
+        for n in DAMAGED & pairs.keys():
             pairs[n]["jpg"] = pairs[n]["jpg"][:150]
         if 12 in pairs:
             pairs[12]["txt"] = b" "
@@ -161,56 +163,111 @@ def large(tmp_path: Path) -> Path:
 
 
 def note_opened(patch: pytest.MonkeyPatch, path: Path) -> None:
-    """Let every reader add the number in each picture that it opens to a file."""
+    """Let every reader add the number in each picture that it opens to a file, -1 of a damaged one."""
     open_picture = shards_module.open_picture
 
     def opened(content: bytes) -> Image.Image:
-        picture = open_picture(content)
         with path.open("a") as file:
-            file.write(f"{NUMBERS[content]}\n")
-        return picture
+            file.write(f"{NUMBERS.get(content, -1)}\n")
+        return open_picture(content)
 
     patch.setattr(shards_module, "open_picture", opened)
 
 
 NUMBERS = {picture(number): number for number in range(60)}
+DAMAGED = {7, 23, 41}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("taken", [1, 2, 3])
+def large_stream(folder: Path) -> PairStream:
+    return PairStream(sorted(folder.glob("*.tar")), to_tensor, tokenizer, seed=3, buffer=8)
+
+
+def opened_numbers(folder: Path) -> list[int]:
+    return [int(line) for line in (folder / "opened").read_text().split()]
+
+
+@pytest.mark.parametrize(("workers", "taken"), [(0, 1), (0, 2), (0, 3), (0, 9), (2, 1), (2, 2), (2, 3), (2, 6)])
 def test_stream_goes_on_where_it_was_and_opens_no_picture_again(
     large: Path, workers: int, taken: int, monkeypatch: pytest.MonkeyPatch
 ):
-    paths = sorted(large.glob("*.tar"))
-    first, second = (PairStream(paths, to_tensor, tokenizer, seed=3, buffer=8) for _ in range(2))
+    first, second = large_stream(large), large_stream(large)
     whole = first.batches(4, workers)
     seen = [n for _, tokens in islice(whole, taken) for n in tokens[:, 0].tolist()]
-    second.damaged = set(first.damaged)
-    if not workers:
-        assert {(n // 10, n % 10) for n in (7, 23, 41)} >= second.damaged
+    place = json.loads(json.dumps(first.place))  # as a checkpoint keeps it
     expected = list(islice(whole, 3))  # within the first pass
     note_opened(monkeypatch, large / "opened")
-    rest = second.batches(4, workers, skip=taken)
+    rest = second.batches(4, workers, place)
     for (images, tokens), (own_images, own_tokens) in zip(expected, rest, strict=False):
         assert torch.equal(images, own_images) and torch.equal(tokens, own_tokens)
-    opened = [int(line) for line in (large / "opened").read_text().split()]
-    assert set(opened) & set(seen) == set() and len(opened) == len(set(opened)) >= 12
+    opened = opened_numbers(large)
+    assert set(opened) & set(seen) == set() and len(opened) >= 12
+    drawn, unreadable = (sum(each) for each in zip(*place["workers"], strict=True))
+    assert drawn - unreadable == 4 * taken == len(seen)
+    if not workers:  # else they read ahead, into the next pass
+        assert max(Counter(n for n in opened if n >= 0).values()) == 1
+        assert opened.count(-1) <= len(DAMAGED) - unreadable
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_stream_goes_on_in_a_later_pass(large: Path, workers: int):
-    paths = sorted(large.glob("*.tar"))
-    first, second = (PairStream(paths, to_tensor, tokenizer, seed=3, buffer=8) for _ in range(2))
+    first, second = large_stream(large), large_stream(large)
     whole = first.batches(4, workers)
     for _ in range(25):  # 56 pairs a pass
         next(whole)
-    second.damaged = {*first.damaged}
-    assert second.damaged == {(0, 7), (2, 3), (4, 1)}
-    rest = second.batches(4, workers, skip=25)
+    assert first.place["batches"] == 25 and sum(unreadable for _, unreadable in first.place["workers"]) in (5, 6)
+    rest = second.batches(4, workers, first.place)
     for _ in range(15):
         assert all(torch.equal(one, other) for one, other in zip(next(whole), next(rest), strict=True))
+    assert first.place == second.place
     if not workers:  # else they read ahead
         assert first.tally() == second.tally()
+
+
+def test_place_of_other_workers_is_refused(large: Path):
+    stream = large_stream(large)
+    next(stream.batches(4))
+    with pytest.raises(ValueError, match=r"was read by 1 workers and cannot go on with 2: .* use as many as before"):
+        stream.batches(4, 2, stream.place)
+
+
+# ---- what waits
+
+
+def test_pictures_wait_undecoded(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    note_opened(monkeypatch, folder / "opened")
+    pairs = stream(folder, buffer=12)
+    found = numbers(pairs, 1)
+    assert opened_numbers(folder) == found and len(found) == 6  # of 24, while eleven wait
+
+
+def waiting(pairs: PairStream, sizes: list[int]) -> list[list[int]]:
+    """Draw pairs of some sizes, one byte of each a text; say which wait whenever the next one is read."""
+    drawn, waits = [], []
+
+    def read():
+        for number, size in enumerate(sizes):
+            waits.append([sizes[n] for n in range(number) if n not in drawn])
+            yield Pair(str(number), bytes(size - 1), "a")
+
+    for pair in pairs._draw(read(), Random(0)):
+        drawn.append(int(pair.name))
+    assert sorted(drawn) == [*range(len(sizes))]
+    return waits
+
+
+def test_what_waits_is_bounded_in_pairs_and_in_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    assert [len(wait) for wait in waiting(stream(folder, buffer=4), [10] * 8)] == [0, 1, 2, 3, 3, 3, 3, 3]
+    monkeypatch.setattr(shards_module, "MAX_HELD", 100)
+    waits = waiting(stream(folder), [10, 60, 20, 101, 90, 5, 100, 30, 2, 2, 2])
+    assert max(map(sum, waits)) <= 100 and waits[3] == [10, 60, 20]
+
+
+def test_buffer_of_5000_takes_less_than_a_gibibyte_whatever_the_pictures(folder: Path):
+    assert shards_module.MAX_HELD + shard_files.MAX_BYTES <= 2**30
+    content = io.BytesIO()
+    noise = torch.randint(256, (256, 256, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    Image.fromarray(noise.numpy()).save(content, "JPEG", quality=95)  # as img2dataset writes them, the costliest
+    assert 5_000 * Pair("", content.getvalue(), "a caption").size < shards_module.MAX_HELD
 
 
 # ---- what is damaged
@@ -233,11 +290,11 @@ def damaged(kind: str) -> dict[str, bytes]:
 def test_damaged_pair_is_skipped_and_counted_or_ends_the_run(tmp_path: Path, kind: str):
     samples = {"000": pair(0), "001": damaged(kind), "002": pair(2)}
     path = write_shard(tmp_path / "00000.tar", samples)
-    pairs = PairStream([path], to_tensor, tokenizer)
-    assert sorted(numbers(pairs, 1, batch_size=2)) == [0, 2]
+    pairs = PairStream([path], to_tensor, tokenizer, buffer=1)
+    assert numbers(pairs, 1, batch_size=2) == [0, 2]
     counted = "without_text" if kind == "blank" else kind
     assert pairs.tally() == {**NONE, "used": 2, counted: 1}
-    strict = PairStream([path], to_tensor, tokenizer, skip_bad=False)
+    strict = PairStream([path], to_tensor, tokenizer, buffer=1, skip_bad=False)
     with pytest.raises(ValueError, match=rf"pair 001 of .*00000\.tar: {counted.replace('_', ' ')}"):
         numbers(strict, 1, batch_size=2)
 
@@ -269,8 +326,8 @@ def test_file_of_a_shard_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(shard_files, "MAX_BYTES", 1_000)
     with path.open("rb") as stream:
         assert max(len(file["data"]) for file in shard_files.read_files(stream, path)) == 1_000
-    pairs = PairStream([path], to_tensor, tokenizer)
-    assert sorted(numbers(pairs, 1, batch_size=2)) == [0, 2]
+    pairs = PairStream([path], to_tensor, tokenizer, buffer=1)
+    assert numbers(pairs, 1, batch_size=2) == [0, 2]
     assert pairs.tally() == {**NONE, "used": 2, "unreadable_image": 1}
 
 

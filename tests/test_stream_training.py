@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,15 @@ from torchvision.transforms.functional import to_tensor
 import tpccma.data.shards
 from tpccma import load_profile
 from tpccma.data import Corpus, Pairs
+from tpccma.data.pictures import ImageFiles
 from tpccma.data.shard_files import find_shards
 from tpccma.data.shards import PairSource
 from tpccma.methods import METHODS
+from tpccma.models import prepare
 from tpccma.profiles import Profile
+from tpccma.training.batches import as_pixels, open_batches
 from tpccma.training.encoders import build_encoder
-from tpccma.training.loop import Trainer
+from tpccma.training.loop import Trainer, start_accelerator
 
 MODEL = "tpccma-stream-test"
 CONFIG = {
@@ -97,6 +101,69 @@ def test_training_reads_its_share_and_counts_what_it_skipped(
     assert (data["pairs"], data["missing_shards"]) == (30, 1)
     assert data["used"] >= 60 and data["unreadable_image"] >= 6
     assert (data["without_text"], data["without_image"], data["broken_shard"]) == (0, 0, 0)
+
+
+def test_batches_are_read_as_bytes_and_scaled_afterwards(profile: Profile, folder: Path):
+    corpus, encoder = corpus_of(folder), build_encoder(profile, seed=0)
+    source = replace(corpus.stream, transform=open_clip.image_transform(16, is_train=False))
+    batches = open_batches(replace(corpus, stream=source), encoder, 6, 0, start_accelerator(profile.fine_tune))
+    raw, _ = next(batches.stream.batches(6))
+    assert (raw.dtype, raw.shape) == (torch.uint8, (6, 3, 16, 16))
+    expected = source.open(encoder.tokenizer, 0, 0, 1).batches(6)
+    for images, tokens in batches.between(0, 3):
+        own_images, own_tokens = next(expected)
+        assert torch.equal(images.cpu(), own_images)
+        assert tokens.shape == (6, 8)  # six tokens at most
+        assert torch.equal(tokens.cpu(), own_tokens[:, :8])
+
+
+def test_pictures_in_files_are_read_as_bytes_and_scaled_afterwards(tmp_path: Path):
+    path, transform = tmp_path / "picture.png", open_clip.image_transform(8, is_train=False)
+    pixels = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    files = ImageFiles([path], transform, workers=1, upright=True)
+    read, scale = as_pixels(files)
+    assert (read.workers, read.upright, read[[0]].dtype) == (1, True, torch.uint8)
+    assert torch.equal(scale(read[[0]]), files[[0]])
+    given = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    assert as_pixels(given) == (given, prepare)
+
+
+def test_processes_that_read_files_persist_and_change_nothing(profile: Profile, folder: Path, tmp_path: Path):
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(path)
+    encoder, found = build_encoder(profile, seed=0), {}
+    for workers in (0, 1):
+        files = ImageFiles(paths, to_tensor, workers)
+        pairs = Pairs(files, [["one", "two"]] * 4, torch.zeros(4))
+        accelerator = start_accelerator(profile.fine_tune)
+        batches = open_batches(Corpus(pairs, pairs, pairs), encoder, 2, 0, accelerator)
+        assert batches.loader.persistent_workers == (workers > 0)
+        assert batches.loader.pin_memory == (accelerator.device.type == "cuda")
+        found[workers] = [*batches.between(0, 6), *batches.between(1, 4)]  # three epochs, and a resume in the first
+    assert len(found[0]) == 9
+    for one, other in zip(found[0], found[1], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    for (images, _), (again, _) in zip(found[0][1:4], found[0][6:], strict=True):
+        assert torch.equal(images, again)
+
+
+@pytest.mark.parametrize("reader", ["rank", "processes", "workers", "none", "step"])
+def test_place_of_another_reader_is_not_taken_up(profile: Profile, folder: Path, monkeypatch, reader: str):
+    opened, open_picture = [], tpccma.data.shards.open_picture
+    monkeypatch.setattr(tpccma.data.shards, "open_picture", lambda image: opened.append(image) or open_picture(image))
+    encoder, accelerator = build_encoder(profile, seed=0), start_accelerator(profile.fine_tune)
+    batches = open_batches(corpus_of(folder), encoder, 6, 0, accelerator)
+    *_, last = batches.between(0, 3)
+    read, again = batches.read(), open_batches(corpus_of(folder), encoder, 6, 0, accelerator)
+    read["reader"] = {"rank": [1, 1, 0], "processes": [0, 2, 0], "workers": [0, 1, 1]}.get(reader, read["reader"])
+    again.resume([] if reader == "none" else [[[0, 9]], read])
+    opened.clear()
+    first = 2 if reader == "step" else 3
+    *_, found = again.between(first, first + 1)
+    assert len(opened) >= 6 * (first + 1)  # all that came before as well
+    assert torch.equal(found[0], last[0]) == (reader == "step")
 
 
 class Killed(Exception):

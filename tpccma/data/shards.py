@@ -12,6 +12,7 @@ Legend: B pairs in the batch of one process, (3, H, W) pixels and L tokens as th
 
 import logging
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -25,9 +26,10 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, get_w
 from webdataset.tariterators import group_by_keys
 
 from tpccma.data.pictures import DamagedPicture, open_picture, reason_of
-from tpccma.data.shard_files import Shards, read_files, successes
+from tpccma.data.shard_files import MAX_BYTES, Shards, read_files, successes
 
 IMAGE_NAMES = ("jpg", "jpeg", "png", "webp")
+MAX_HELD = 2**30 - MAX_BYTES  # bytes that wait in a reader: with one file more, however large, 1 GiB
 COUNTED = ("used", "without_text", "without_image", "unreadable_image", "broken_shard")
 
 logger = logging.getLogger(__name__)
@@ -39,10 +41,10 @@ class PairSource:
 
     Args:
         shards: from `find_shards`.
-        transform: turns a PIL image into (3, H, W) float32.
+        transform: turns a PIL image into (3, H, W) pixels, uint8 or float32.
         pairs: pairs in an epoch; they decide the number of steps.
         workers: processes that read for each training process.
-        buffer: pairs among which the next one is drawn.
+        buffer: pairs among which the next one is drawn, as they lie in a shard: 5,000 of 20 kB are 100 MB a worker.
         skip_bad: skip what is damaged.
     """
 
@@ -64,13 +66,17 @@ class PairSource:
         return PairStream(self.shards.paths, self.transform, tokenizer, seed, rank, world_size, **settings)
 
 
-class Unopened(NamedTuple):
-    """A pair as it lies in a shard; its place is the number of the shard and its own number there."""
+class Pair(NamedTuple):
+    """A pair as it lies in a shard."""
 
-    place: tuple[int, int]
     name: str
     image: bytes
     text: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of picture and text."""
+        return len(self.image) + len(self.text)
 
 
 class PairStream(IterableDataset):
@@ -80,18 +86,19 @@ class PairStream(IterableDataset):
     and pass. The same settings give the same stream. Pictures are not turned by their EXIF orientation, which open_clip
     does not follow either.
 
-    The order hangs on which pictures are damaged, which only opening them says. `damaged` holds the places of those
-    that were found in the batches taken; a stream that is to go on after some batches and is given them opens no
-    picture of these batches.
+    Pairs wait as they lie in a shard and are decoded when they have been drawn, so the order does not hang on which
+    pictures are damaged, and a stream that is to go on after some batches opens no picture of them. `place` says where
+    it is: the number of batches taken, and for every worker how many pairs were drawn for them and how many of these
+    had an unreadable picture.
 
     Args:
         paths: shards, at least one for each worker of each process.
-        transform: turns a PIL image into (3, H, W) float32.
-        tokenizer: turns a list of one text into (1, L) tokens.
+        transform: turns a PIL image into (3, H, W) pixels, uint8 or float32.
+        tokenizer: turns a list of B texts into (B, L) tokens.
         seed: of the order.
         rank: number of this process.
         world_size: processes.
-        buffer: pairs among which the next one is drawn, >= 1, a worker.
+        buffer: pairs among which the next one is drawn, >= 1, a worker; fewer where they take more than `MAX_HELD`.
         skip_bad: skip what is damaged; else the first such pair ends the run with an error.
     """
 
@@ -109,34 +116,44 @@ class PairStream(IterableDataset):
         self.paths, self.transform, self.tokenizer = list(paths), transform, tokenizer
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.buffer, self.skip_bad = buffer, skip_bad
-        self.numbers = {path: number for number, path in enumerate(self.paths)}
         self.counts = torch.zeros(1, len(COUNTED), dtype=torch.int64)
-        self.damaged: set[tuple[int, int]] = set()
-        self.batch_size, self.skip = 1, 0
+        self.place: dict = {"batches": 0, "workers": [[0, 0]]}
 
-    def batches(self, batch_size: int, workers: int = 0, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, batch_size: int, workers: int = 0, place: dict | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Stream batches of this process: (B, 3, H, W) pixels and (B, L) tokens.
 
         Args:
             batch_size: B.
             workers: processes that read and decode; 0 reads in this one.
-            skip: batches that were taken before and are left out; `damaged` must hold what was found in them.
+            place: where to go on, the `place` of a stream with the same settings, batch size and workers; None begins.
 
         Returns:
             An endless iterator.
 
         Raises:
-            ValueError: if there are fewer shards than readers.
+            ValueError: if there are fewer shards than readers, or the place is one of other workers.
         """
         self.check_readers(workers)
-        self.counts = torch.zeros(max(1, workers), len(COUNTED), dtype=torch.int64).share_memory_()
-        self.batch_size, self.skip = batch_size, skip
-        return self._taken(DataLoader(self, batch_size, num_workers=workers, collate_fn=_collate))
+        readers = max(1, workers)
+        self.place = deepcopy(place) if place else {"batches": 0, "workers": [[0, 0]] * readers}
+        if len(self.place["workers"]) != readers:
+            told = f"the stream was read by {len(self.place['workers'])} workers and cannot go on with {readers}"
+            raise ValueError(f"{told}: their order is another; use as many as before")
+        self.counts = torch.zeros(readers, len(COUNTED), dtype=torch.int64).share_memory_()
+        pinned = torch.cuda.is_available()
+        loader = DataLoader(self, batch_size, num_workers=workers, collate_fn=self._collate, pin_memory=pinned)
+        return self._taken(loader)
 
     def _taken(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, tokens, damaged in loader:
-            self.damaged.update(damaged)
+        workers = self.place["workers"]
+        for number, (images, tokens, place) in enumerate(loader, self.place["batches"]):
+            workers[number % len(workers)] = list(place)
+            self.place["batches"] = number + 1
             yield images, tokens
+
+    def _collate(self, samples: list[tuple]) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        pixels, texts, places = zip(*samples, strict=True)
+        return default_collate(list(pixels)), self.tokenizer(list(texts)), places[-1]
 
     def check_readers(self, workers: int) -> None:
         """See to it that there is a shard for every reader.
@@ -152,7 +169,7 @@ class PairStream(IterableDataset):
             )
 
     def tally(self) -> dict[str, int]:
-        """Count what this process has read so far, a little ahead of the batches taken.
+        """Count what this process has read so far: pairs when they were drawn, all else when it was read.
 
         Returns:
             Pairs ``used``, ``without_text``, ``without_image`` and with an ``unreadable_image``, and how often a
@@ -160,20 +177,24 @@ class PairStream(IterableDataset):
         """
         return dict(zip(COUNTED, self.counts.sum(0).tolist(), strict=True))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, list[tuple[int, int]]]]:
-        """Give pixels, tokens and the places of the damaged pictures that were found since the pair before."""
+    def __iter__(self) -> Iterator[tuple[Tensor, str, tuple[int, int]]]:
+        """Give pixels, text, and how many pairs were drawn so far and how many of these had an unreadable picture."""
         info = get_worker_info()
         workers = info.num_workers if info else 1
-        worker = (info.id + self.skip) % workers if info else 0  # the loader takes its first batch from the first one
-        left_out = len(range(worker, self.skip, workers)) * self.batch_size
-        self.own, self.found, self.opening = self.counts[worker], [], left_out == 0
-        for number, pair in enumerate(self._passes(worker, workers)):
-            self.opening = number + 1 >= left_out
-            if number >= left_out and (opened := self._open(pair) if isinstance(pair, Unopened) else pair):
-                yield *opened, self.found
-                self.found = []
+        # the loader takes its first batch from the first worker
+        worker = (info.id + self.place["batches"]) % workers if info else 0
+        drawn, unreadable = self.place["workers"][worker]
+        self.own = self.counts[worker]
+        self._count("used", -unreadable)
+        self._count("unreadable_image", unreadable)
+        for number, pair in enumerate(self._passes(worker, workers), start=1):
+            if number <= drawn:
+                self._count("used")
+            elif (pixels := self._open(pair)) is not None:
+                self._count("used")
+                yield pixels, pair.text, (number, int(self.own[COUNTED.index("unreadable_image")]))
 
-    def _passes(self, worker: int, workers: int) -> Iterator[tuple[Tensor, Tensor] | Unopened]:
+    def _passes(self, worker: int, workers: int) -> Iterator[Pair]:
         """Go over a worker's shards again and again."""
         for number in count():
             before = self.own.clone()
@@ -184,25 +205,25 @@ class PairStream(IterableDataset):
                 found = dict(zip(COUNTED, (self.own - before).tolist(), strict=True))
                 raise ValueError(f"no usable pair in {len(paths)} shards, the first {paths[0]}: {found}")
 
-    def _draw(self, pairs: Iterator, order: Random) -> Iterator[tuple[Tensor, Tensor] | Unopened]:
+    def _draw(self, pairs: Iterator[Pair], order: Random) -> Iterator[Pair]:
         """Give pairs in random order: each is drawn from a buffer that the next one then fills up."""
-        waiting: list[tuple[Tensor, Tensor] | Unopened] = []
+        waiting: list[Pair] = []
+        held = 0
         for pair in pairs:
             waiting.append(pair)
-            if len(waiting) >= self.buffer:
-                yield waiting.pop(order.randrange(len(waiting)))
+            held += pair.size
+            while len(waiting) >= self.buffer or held > MAX_HELD:
+                drawn = waiting.pop(order.randrange(len(waiting)))
+                held -= drawn.size
+                yield drawn
         order.shuffle(waiting)
         yield from waiting
 
-    def _read(self, paths: list[Path]) -> Iterator[tuple[Tensor, Tensor] | Unopened]:
-        """Read the pairs of shards one after another, unopened while batches are left out."""
+    def _read(self, paths: list[Path]) -> Iterator[Pair]:
+        """Read the pairs of shards one after another."""
         for path in paths:
-            for number, sample in enumerate(self._samples(path)):
-                pair = self._find(sample, (self.numbers[path], number), path)
-                if pair is not None and self.opening:
-                    pair = self._open(pair)
-                if pair is not None:
-                    self._count("used")
+            for sample in self._samples(path):
+                if (pair := self._find(sample, path)) is not None:
                     yield pair
 
     def _samples(self, path: Path) -> Iterator[dict]:
@@ -219,8 +240,8 @@ class PairStream(IterableDataset):
         if stats.is_file() and seen < successes(stats):
             self._broken(path, f"it ends after {seen} pairs, {stats.name} says {successes(stats)}")
 
-    def _find(self, sample: dict, place: tuple[int, int], path: Path) -> Unopened | None:
-        """Find picture and text of a sample; None if one is missing, or the picture is known to be damaged."""
+    def _find(self, sample: dict, path: Path) -> Pair | None:
+        """Find picture and text of a sample; None if one is missing."""
         name = f"{sample['__key__']} of {path}"
         text = sample.get("txt", b"").decode(errors="replace").strip()
         image = next((sample[kind] for kind in IMAGE_NAMES if kind in sample), None)
@@ -228,18 +249,15 @@ class PairStream(IterableDataset):
             return self._bad("without_text", name)
         if image is None:
             return self._bad("without_image", name)
-        if not self.opening and place in self.damaged:
-            return self._bad("unreadable_image", name)
-        return Unopened(place, name, image, text)
+        return Pair(name, image, text)
 
-    def _open(self, pair: Unopened) -> tuple[Tensor, Tensor] | None:
-        """Decode a pair; None if its picture is damaged."""
+    def _open(self, pair: Pair) -> Tensor | None:
+        """Decode the picture of a pair; None if it is damaged."""
         try:
             picture = open_picture(pair.image)
         except DamagedPicture as error:
-            self.found.append(pair.place)
             return self._bad("unreadable_image", pair.name, f" ({reason_of(error.__cause__)})")
-        return self.transform(picture), self.tokenizer([pair.text])[0]
+        return self.transform(picture)
 
     def _bad(self, kind: str, name: str, because: str = "") -> None:
         if not self.skip_bad:
@@ -253,10 +271,5 @@ class PairStream(IterableDataset):
         self._count("broken_shard")
         logger.warning("%s is damaged (%s); what is left of it is skipped", path, because)
 
-    def _count(self, kind: str) -> None:
-        self.own[COUNTED.index(kind)] += 1
-
-
-def _collate(samples: list[tuple]) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-    images, tokens = default_collate([sample[:2] for sample in samples])
-    return images, tokens, [place for *_, damaged in samples for place in damaged]
+    def _count(self, kind: str, number: int = 1) -> None:
+        self.own[COUNTED.index(kind)] += number

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tpccma.files import whole_file
-from tpccma.models.towers import Heads, ShortTextCLIP
+from tpccma.models.towers import Heads, ShortTextCLIP, shorten
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import HeadsModel, OpenClipModel
 
@@ -34,6 +34,11 @@ def prepare(images: Tensor) -> Tensor:
         return images
     # channels last convolves 1.4 times as fast on a CPU
     return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def as_it_is(value):
+    """Return what is given. A function by name, which worker processes can be sent."""
+    return value
 
 
 class InParts(Protocol):
@@ -69,6 +74,12 @@ class Encoder:
         """Where the model lies."""
         return self.model.logit_scale.device
 
+    @property
+    def shorten(self) -> Callable[[Tensor], Tensor]:
+        """What cuts (N, L) tokens on the host after the longest text, if the text tower does not look beyond."""
+        short = any(isinstance(module, ShortTextCLIP) for module in self.model.modules())
+        return shorten if short else as_it_is
+
     def use_gpu(self) -> None:
         """Move the model to this process's GPU, if there is one."""
         if torch.cuda.is_available():
@@ -85,7 +96,7 @@ class Encoder:
             (N, D) float32 rows of unit length, on the CPU.
         """
         encode = self.model.encode_image
-        return self._embed(lambda part: encode(self.prepare(part), normalize=True), images, batch_size)
+        return self._embed(lambda part: encode(self.prepare(part), normalize=True), images.split(batch_size))
 
     def embed_texts(self, texts: list[str], batch_size: int = 1000) -> Tensor:
         """Embed texts in evaluation mode.
@@ -97,21 +108,20 @@ class Encoder:
         Returns:
             (N, D) float32 rows of unit length, on the CPU.
         """
-        return self._embed(
-            lambda part: self.model.encode_text(part, normalize=True), self.tokenizer(list(texts)), batch_size
-        )
+        parts = map(self.shorten, self.tokenizer(list(texts)).split(batch_size))
+        return self._embed(lambda part: self.model.encode_text(part, normalize=True), parts)
 
     def embed_batch(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Embed a batch that is prepared already, as `tpccma.data.shards.PairStream` gives it; results as above."""
         device = self.device
         with evaluating(self.model):
             x = self.model.encode_image(images.to(device), normalize=True)
-            y = self.model.encode_text(tokens.to(device), normalize=True)
+            y = self.model.encode_text(self.shorten(tokens).to(device), normalize=True)
         return x.float().cpu(), y.float().cpu()
 
-    def _embed(self, encode: Callable, inputs: InParts, batch_size: int) -> Tensor:
+    def _embed(self, encode: Callable, parts: Iterable[Tensor]) -> Tensor:
         with evaluating(self.model):
-            return torch.cat([encode(part.to(self.device)).float().cpu() for part in inputs.split(batch_size)])
+            return torch.cat([encode(part.to(self.device)).float().cpu() for part in parts])
 
     def save(self, path: str | Path) -> None:
         """Write weights, architecture and tokenizer to one safetensors file, in whole or not at all.

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
+LENGTH_STEP = 8  # few lengths of texts: a compiled model has a graph for each, or one for all
+
 
 class Heads(nn.Module):
     """Two trainable heads on frozen features, with the methods of an open_clip model.
@@ -55,21 +57,40 @@ def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(inputs), nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
 
 
+def find_lengths(tokens: Tensor) -> Tensor:
+    """Count the tokens of N texts (N, L): a text ends at its largest id, where `text_global_pool` reads it."""
+    return tokens.argmax(1) + 1  # not where zeros begin: 0 is a token too, "!" in CLIP's vocabulary
+
+
+def shorten(tokens: Tensor) -> Tensor:
+    """Cut texts (N, L) on the host where the longest has ended, up to a multiple of `LENGTH_STEP`: (N, L or less)."""
+    if not len(tokens):
+        return tokens
+    steps = math.ceil(int(find_lengths(tokens).max()) / LENGTH_STEP)
+    return tokens[:, : steps * LENGTH_STEP].contiguous()
+
+
 class ShortTextCLIP(open_clip.CLIP):
     """open_clip's CLIP, but texts are encoded without padding them to the context length.
 
     What follows the end of a text has no part in its embedding, since attention looks backwards only: the embeddings
     are those of open_clip's own class up to rounding, and a step of the demo takes 0.7 of the time.
+
+    A GPU encodes texts as long as they come, since to ask how long they are would wait for it: see `shorten`.
     """
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
-        """Embed N tokenised texts: (N, D). A text ends at its largest id, where `text_global_pool` reads it."""
-        lengths = text.argmax(1) + 1  # not where zeros begin: 0 is a token too, "!" in CLIP's vocabulary
-        order = lengths.argsort(stable=True)
-        size = 32 if text.device.type == "cpu" else max(1, len(text))  # small parts stay in a CPU's cache
-        parts = [self._encode(text[rows, : lengths[rows].max()]) for rows in order.split(size) if len(rows)]
-        features = torch.cat(parts)[order.argsort()] if parts else super().encode_text(text)
+        """Embed N tokenised texts (N, L), L at most the context length: (N, D)."""
+        in_parts = text.device.type == "cpu" and len(text) and not torch.compiler.is_compiling()
+        features = self._encode_in_parts(text) if in_parts else self._encode(text)
         return F.normalize(features, dim=-1) if normalize else features
+
+    def _encode_in_parts(self, text: Tensor) -> Tensor:
+        """Embed texts of about one length together, few enough that they stay in a CPU's cache."""
+        lengths = find_lengths(text)
+        order = lengths.argsort(stable=True)
+        parts = [self._encode(text[rows, : lengths[rows].max()]) for rows in order.split(32)]
+        return torch.cat(parts)[order.argsort()]
 
     def _encode(self, text: Tensor) -> Tensor:
         """Embed texts (N, L), L at most the context length."""

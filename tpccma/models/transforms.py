@@ -4,7 +4,7 @@ A tag of open_clip says how; a file does not, and where it does not follow from 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import open_clip
@@ -14,8 +14,10 @@ from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
+from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
 from torchvision.transforms.functional import to_pil_image
 
+from tpccma.models.encoder import prepare
 from tpccma.models.weight_files import checksum, is_file_of, read_metadata
 from tpccma.profiles import OpenClipModel, Preprocessing
 
@@ -53,7 +55,7 @@ def prepare_by(transform: Callable[[Image.Image], Tensor] | None = None) -> Call
         which passes the latter through. Without a transform it refuses pixels with a ValueError.
     """
 
-    def prepare(images: Tensor) -> Tensor:
+    def prepare_pixels(images: Tensor) -> Tensor:
         if images.is_floating_point():
             return images
         if transform is None:
@@ -63,7 +65,45 @@ def prepare_by(transform: Callable[[Image.Image], Tensor] | None = None) -> Call
             )
         return torch.stack([transform(to_pil_image(image)) for image in images.cpu()]).to(images.device)
 
-    return prepare
+    return prepare_pixels
+
+
+def split_transform(transform: Callable) -> tuple[Callable[[Image.Image], Tensor], Callable[[Tensor], Tensor]]:
+    """Split a transform in two, so that bytes are all that is read and sent to a device: a quarter of the floats.
+
+    Args:
+        transform: of a PIL image, as open_clip makes it.
+
+    Returns:
+        What makes (3, H, W) uint8 pixels of a PIL image; and what scales (N, 3, H, W) of them where they lie, on a CPU
+        to the very values of `transform`. A transform that does not end as open_clip's do is given back whole, with
+        `tpccma.models.prepare`.
+    """
+    steps = getattr(transform, "transforms", [])
+    if not (len(steps) > 1 and isinstance(steps[-2], ToTensor) and isinstance(steps[-1], Normalize)):
+        return transform, prepare
+    return Compose([*steps[:-2], PILToTensor()]), Scaling(steps[-1].mean, steps[-1].std)
+
+
+class Scaling:
+    """Scale pixels as torchvision's ToTensor and Normalize do, in the same order.
+
+    Args:
+        mean: of each of three colours, on a scale from 0 to 1.
+        std: likewise.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        # in tensors, since CUDA would multiply by the rounded inverse of a number
+        self.values = torch.tensor([[255.0] * 3, mean, std])[..., None, None]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Scale (N, 3, H, W) uint8 pixels to float32; floats pass through."""
+        if images.is_floating_point():
+            return images
+        self.values = self.values.to(images.device)  # once, then it lies there
+        top, mean, std = self.values
+        return images.float().div_(top).sub_(mean).div_(std)
 
 
 def _preprocessing(architecture: OpenClipModel) -> dict:

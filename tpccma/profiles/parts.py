@@ -102,7 +102,7 @@ class PaperData(Part):
     data_dir: PlaceToName = None
     shards: Annotated[str, AtHome] = "cc3m/{00000..00331}.tar"
     pairs: Count | None = None  # in an epoch; None takes the sum of img2dataset's _stats.json
-    buffer: Count = 5_000  # pairs among which the next one is drawn, for each worker
+    buffer: Count = 5_000  # pairs among which the next one is drawn, undecoded, for each worker: under 1 GiB
     skip_bad: Switch = True  # skip and count damaged pairs of the shards instead of refusing
     captions: Place = Path("coco/dataset_coco.json")
     images_dir: Place = Path("coco")

@@ -4,6 +4,8 @@ Legend: B batch size of a process, N training pairs, K captions a picture.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import torch
@@ -12,19 +14,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tpccma.data import Corpus, Pairs
-from tpccma.models import prepare
+from tpccma.data.pictures import ImageFiles, Pictures
+from tpccma.models import Encoder, prepare
+from tpccma.models.encoder import as_it_is
+from tpccma.models.transforms import split_transform
 
 Batch = tuple[Tensor, Tensor]  # (B, 3, H, W) float32 pixels or (B, F) features, and (B, L) tokens or (B, F) features
+Images = Tensor | Pictures
 
 
 def open_batches(
-    corpus: Corpus, tokenizer: Callable, batch_size: int, seed: int, accelerator: Accelerator
+    corpus: Corpus, encoder: Encoder, batch_size: int, seed: int, accelerator: Accelerator
 ) -> "PairBatches | StreamBatches":
     """Prepare to read a corpus: its stream, or its train split where there is none.
 
     Args:
         corpus: what to read.
-        tokenizer: of the model.
+        encoder: whose tokenizer is used, and whose text tower says whether texts may be cut.
         batch_size: of all processes together.
         seed: of order and choice of captions.
         accelerator: of the training.
@@ -32,12 +38,13 @@ def open_batches(
     Returns:
         An object with ``steps_per_epoch``; ``between(step, last)``, the batches of these steps; ``read()`` and
         ``resume(read)``, what it has to remember for a resume; and ``report()``, what it has read, {} if all is said.
+        Pixels are read and sent as uint8, and scaled on the device; tokens are cut on the host after the longest text.
 
     Raises:
         ValueError: if there are fewer pairs than a batch takes, or the processes cannot share it.
     """
     kind = PairBatches if corpus.stream is None else StreamBatches
-    return kind(corpus, tokenizer, batch_size, seed, accelerator)
+    return kind(corpus, encoder, batch_size, seed, accelerator)
 
 
 def count_steps(pairs: int, batch_size: int) -> int:
@@ -59,17 +66,21 @@ class PairBatches:
     Arguments and methods as `open_batches` says.
     """
 
-    def __init__(self, corpus: Corpus, tokenizer: Callable, batch_size: int, seed: int, accelerator: Accelerator):
-        dataset = CaptionedPairs(corpus.train, tokenizer)
+    def __init__(self, corpus: Corpus, encoder: Encoder, batch_size: int, seed: int, accelerator: Accelerator):
+        images, self.scale = as_pixels(corpus.train.images)
+        dataset = CaptionedPairs(replace(corpus.train, images=images), encoder.tokenizer, encoder.shorten)
         self.steps_per_epoch = count_steps(len(dataset), batch_size)
         self.sampler = EpochSampler(len(dataset), dataset.captions, seed)
+        workers = getattr(images, "workers", 0)
         loader = DataLoader(
             dataset,
             batch_size,
             sampler=self.sampler,
             drop_last=True,
-            collate_fn=as_it_is,
-            num_workers=getattr(corpus.train.images, "workers", 0),
+            collate_fn=as_it_is,  # the dataset gives whole batches
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=accelerator.device.type == "cuda",
         )
         self.loader = accelerator.prepare(loader)
 
@@ -77,8 +88,9 @@ class PairBatches:
         """Read the batches of the steps from `step` up to `last`."""
         while step < last:
             self.sampler.epoch, done = divmod(step, self.steps_per_epoch)
-            for batch in skip_first_batches(self.loader, done):
-                yield batch
+            loader = skip_first_batches(self.loader, done) if done else self.loader  # whose workers persist
+            for images, tokens in loader:
+                yield self.scale(images), tokens
                 step += 1
 
     def read(self) -> None:
@@ -98,32 +110,35 @@ class StreamBatches:
     Arguments and methods as `open_batches` says.
     """
 
-    def __init__(self, corpus: Corpus, tokenizer: Callable, batch_size: int, seed: int, accelerator: Accelerator):
+    def __init__(self, corpus: Corpus, encoder: Encoder, batch_size: int, seed: int, accelerator: Accelerator):
         processes = accelerator.num_processes
         if batch_size % processes:
             raise ValueError(f"batch_size {batch_size} must be a multiple of the {processes} processes that share it")
         self.source, self.accelerator, self.own_size = corpus.stream, accelerator, batch_size // processes
         self.steps_per_epoch = count_steps(self.source.pairs, batch_size)
-        self.stream = self.source.open(tokenizer, seed, accelerator.process_index, processes)
+        pixels, self.scale = split_transform(self.source.transform)
+        tokenize = partial(_tokenize, tokenizer=encoder.tokenizer, shorten=encoder.shorten)
+        self.reader = [accelerator.process_index, processes, self.source.workers]
+        self.stream = replace(self.source, transform=pixels).open(tokenize, seed, *self.reader[:2])
         self.stream.check_readers(self.source.workers)
-        self.remembers = True  # the damaged pairs among all that were read so far
+        self.place = None
 
     def between(self, step: int, last: int) -> Iterator[Batch]:
         """Read the batches of the steps from `step` up to `last`; no picture of the steps before is opened again."""
-        skip = step if self.remembers else 0
-        batches = self.stream.batches(self.own_size, self.source.workers, skip)
-        device = self.accelerator.device
+        known = self.place is not None and self.place["batches"] == step
+        batches = self.stream.batches(self.own_size, self.source.workers, self.place if known else None)
+        skip, device = step if known else 0, self.accelerator.device
         for images, tokens in islice(batches, step - skip, last - skip):
-            yield images.to(device), tokens.to(device)
+            yield self.scale(images.to(device, non_blocking=True)), tokens.to(device, non_blocking=True)
 
-    def read(self) -> list[tuple[int, int]]:
-        """Return the places of the damaged pictures that this process has come by."""
-        return sorted(self.stream.damaged)
+    def read(self) -> dict:
+        """Return the place in this process's part of the stream."""
+        return {"reader": self.reader, "place": self.stream.place}
 
     def resume(self, read: list) -> None:
-        """Take up what `read` returned in all processes; without it every picture is opened again."""
-        self.remembers = bool(read)
-        self.stream.damaged = {tuple(place) for places in read for place in places}
+        """Take up what `read` returned in all processes; without it, or by other readers, every picture is opened."""
+        known = (each for each in read if isinstance(each, dict))  # earlier versions wrote a list of damaged pictures
+        self.place = next((each["place"] for each in known if each["reader"] == self.reader), None)
 
     def report(self) -> dict:
         """Count the pairs that all processes have read and skipped."""
@@ -140,10 +155,11 @@ class CaptionedPairs(Dataset):
     Args:
         pairs: N pictures with K captions each.
         tokenizer: applied once to all captions.
+        shorten: cuts the texts of a batch.
     """
 
-    def __init__(self, pairs: Pairs, tokenizer):
-        self.images = pairs.images
+    def __init__(self, pairs: Pairs, tokenizer: Callable, shorten: Callable[[Tensor], Tensor] = as_it_is):
+        self.images, self.shorten = pairs.images, shorten
         self.captions = len(pairs.captions[0])
         self.tokens = tokenizer([caption for captions in pairs.captions for caption in captions])
 
@@ -151,14 +167,21 @@ class CaptionedPairs(Dataset):
         return len(self.images)
 
     def __getitems__(self, items: list[int]) -> tuple[Tensor, Tensor]:
-        """Return a batch: (B, 3, H, W) float32 pixels or (B, F) features, and (B, L) tokens or (B, F) features."""
+        """Return a batch: (B, 3, H, W) pixels or (B, F) features, and (B, L) tokens or (B, F) features."""
         items = torch.tensor(items)
-        return prepare(self.images[items // self.captions]), self.tokens[items]
+        return self.images[items // self.captions], self.shorten(self.tokens[items])
 
 
-def as_it_is(batch):
-    """Collate nothing: `CaptionedPairs` gives whole batches. A function by name, which worker processes can be sent."""
-    return batch
+def as_pixels(images: Images) -> tuple[Images, Callable[[Tensor], Tensor]]:
+    """Let pictures be read as uint8 pixels where their transform allows it; return them and what scales the pixels."""
+    if not isinstance(images, ImageFiles):
+        return images, prepare
+    pixels, scale = split_transform(images.transform)
+    return ImageFiles(images.paths, pixels, images.workers, images.upright), scale
+
+
+def _tokenize(texts: list[str], tokenizer: Callable, shorten: Callable) -> Tensor:
+    return shorten(tokenizer(texts))
 
 
 class EpochSampler(Sampler):

@@ -74,7 +74,7 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(Towers(encoder.model), optimizer)
         size = training.micro_batch_size
         self.towers = MicroBatches(self.model, size, self.accelerator) if size else WholeBatch(self.model)
-        self.batches = open_batches(corpus, encoder.tokenizer, training.batch_size, seed, self.accelerator)
+        self.batches = open_batches(corpus, encoder, training.batch_size, seed, self.accelerator)
         self.total_steps = training.epochs * self.batches.steps_per_epoch
         self.curriculum = _make_curriculum(method, profile, alpha, self.total_steps)
         self.objective = Objective(method, profile, alpha, encoder, self.accelerator)
