@@ -47,6 +47,23 @@ def plot_training(steps: pd.DataFrame) -> Figure:
     return figure
 
 
+def plot_schedules(courses: dict[str, list[float]]) -> Figure:
+    """Draw courses of alpha over the steps of a training.
+
+    Args:
+        courses: label to alpha at each step.
+
+    Returns:
+        One panel, a line a course.
+    """
+    figure, ax = plt.subplots(figsize=(8.5, 3.6), layout="constrained")
+    for (label, alphas), style in zip(courses.items(), LINES, strict=False):
+        ax.plot(alphas, linestyle=style, label=label)
+    ax.set(xlabel="step", ylabel="alpha")
+    ax.legend(loc="lower right", fontsize=9)
+    return figure
+
+
 def _plot_terms(ax: Axes, steps: pd.DataFrame) -> None:
     losses = [column for column in steps if column.endswith("_loss") and steps[column].notna().any()]
     _plot_smoothed(ax, steps, {name: name.removesuffix("_loss") for name in losses})
