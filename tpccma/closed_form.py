@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROWS = 256  # R: enough for fast products, few enough for a processor's cache
+ROWS = 256  # R on a CPU: enough for fast products, few enough for its cache
+DEVICE_ROWS = 1_024  # R elsewhere, where each operation costs its launch
 HELD = 2_048  # pairs up to which the logits are kept: three matrices of 16 MiB
 LOWEST = -1e30  # the largest of no logits at all
 
@@ -131,8 +132,9 @@ class Batch:
 
         Diagonals are -inf, since an anchor's positive and the anchor itself are no negatives.
         """
-        for start in range(0, len(self.x), ROWS):
-            rows = slice(start, min(start + ROWS, len(self.x)))
+        step = ROWS if self.x.device.type == "cpu" else DEVICE_ROWS
+        for start in range(0, len(self.x), step):
+            rows = slice(start, min(start + step, len(self.x)))
             logits = self.held.get(start) or self._compute(rows)
             if len(self.x) <= HELD:
                 self.held[start] = logits
