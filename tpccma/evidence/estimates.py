@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from tpccma.evidence.table import bases_of, pick
+from tpccma.evidence.table import SCALE_FREE, bases_of, pick
 from tpccma.evidence.verdicts import Estimate, difference, seed_interval
 from tpccma.evidence.writing import spread, tidy
 from tpccma.runs.jobs import DIAL, planned_jobs
@@ -19,6 +19,7 @@ OUTCOMES = {
     "raw_gap": "raw gap",
     "centroid_gap": "centroid gap",
     "distribution_gap": "distribution gap",
+    SCALE_FREE: "distribution gap, scale-free",
     "zeroshot_top1": "zero-shot accuracy",
     "i2t_recall_at_1": "image-to-text recall@1",
     "t2i_recall_at_1": "text-to-image recall@1",

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from tpccma.evidence.prediction import MEASURES, QUALITIES, RAW, leave_one_out, predict, spearman, within
+from tpccma.evidence.table import SCALE_FREE
 from tpccma.evidence.verdicts import MIN_SETTINGS, NONE, Estimate
 from tpccma.evidence.writing import NOTHING, write
 from tpccma.runs.jobs import DIAL
@@ -86,17 +87,17 @@ def ahead_of_raw(row: pd.Series) -> Estimate:
 
 
 def show_gaps(leagues: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
-    """Set raw, centroid and paired distribution gap side by side, a row a profile and task, in strings.
+    """Set raw, centroid, paired and scale-free distribution gap side by side, a row a profile and task, in strings.
 
     Args:
         leagues: (profile, quality column) to its `league_table`.
     """
-    gaps = {column: MEASURES[column] for column in (RAW, "centroid_gap", "distribution_gap")}
+    gaps = {column: MEASURES[column] for column in (RAW, "centroid_gap", "distribution_gap", SCALE_FREE)}
     rows = {}
     for (profile, quality), league in leagues.items():
         shown = show_league(league.reindex(gaps).assign(label=list(gaps.values())))
         rows[profile, QUALITIES[quality]] = shown["R²"].to_dict() | {
-            "distribution minus raw": shown["minus the raw gap's"].iloc[-1],
+            "distribution minus raw": shown["minus the raw gap's"][gaps["distribution_gap"]],
             "leader of all measures": league.label.iloc[0] if league.r_squared.notna().any() else NOTHING,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["profile", "task"])

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from tpccma.evidence.table import SCALE_FREE
 from tpccma.evidence.verdicts import MIN_SETTINGS, NONE, Estimate
 from tpccma.methods import ABLATIONS
 from tpccma.runs.jobs import DIAL, OTHERS
@@ -46,6 +47,7 @@ MEASURES = {
     "raw_gap": "raw gap",
     "centroid_gap": "centroid gap",
     "distribution_gap": "distribution gap, paired",
+    SCALE_FREE: "distribution gap, scale-free",
     **{column: name for column, name in (DISTRIBUTION | RENORMALISED).items() if column != "distribution_gap"},
     "alignment": "raw gap, squared",
     "pair_cosine": "cosine of pairs",

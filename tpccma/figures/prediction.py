@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from tpccma.evidence.paper import R_SQUARED
 from tpccma.evidence.prediction import DISTRIBUTION, MEASURES, QUALITIES, RENORMALISED, within
+from tpccma.evidence.table import SCALE_FREE
 from tpccma.evidence.verdicts import MIN_SETTINGS
 from tpccma.figures.style import PALETTE, mark_style
 from tpccma.methods import METHODS
@@ -42,7 +43,7 @@ def kind_of(measure: str) -> str:
     """Say which of `KINDS` a measure is."""
     if measure in ("raw_gap", "centroid_gap"):
         return measure.replace("_", " ")
-    readings = DISTRIBUTION | RENORMALISED
+    readings = (*DISTRIBUTION, *RENORMALISED, SCALE_FREE)
     return "distribution gap, any reading" if measure in readings else "other measures"
 
 
