@@ -39,7 +39,7 @@ def reweighted_contrast(x: Tensor, y: Tensor, logit_scale: Tensor, hardness: flo
         A scalar, the mean over the 2 B anchors; 0 for a batch of one pair.
 
     Source: arXiv 2604.00279 [digest: negative-sample re-weighting]; the formula [ours] after Robinson et al., arXiv
-        2010.04592, eq. 3-4.
+    2010.04592, eq. 3-4.
     """
     if len(x) < 2:
         return x.sum() * 0
@@ -66,7 +66,7 @@ def geometry_mismatch(x: Tensor, y: Tensor) -> Tensor:
         A scalar, the mean over the B rows, which is the mean over pairs times B - 1; 0 for a batch of one pair.
 
     Source: arXiv 2604.00279 [digest: intra-modal geometry matching]; the formula [ours] after CyCLIP, arXiv
-        2205.14459, whose mean over pairs is multiplied by the batch size too.
+    2205.14459, whose mean over pairs is multiplied by the batch size too.
     """
     difference = x @ x.T - y @ y.T
     own = torch.eye(len(x), dtype=torch.bool, device=x.device)

@@ -82,7 +82,7 @@ def mean_centering(images: Tensor, texts: Tensor) -> tuple[nn.Module, nn.Module]
         The maps of images and of texts.
 
     Source: named as a baseline in arXiv 2604.00279 [digest]. I0T's post-hoc variant (arXiv 2412.14384) is the same
-        formula, and no method of its own here.
+    formula, and no method of its own here.
     """
     return Recentre(images.mean(0)), Recentre(texts.mean(0))
 
