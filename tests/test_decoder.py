@@ -12,7 +12,6 @@ from tpccma.models.words import EOS, PAD, UNK, CaptionVocabulary
 from tpccma.tasks.decoder import (
     CaptionDecoder,
     DecoderConfig,
-    by_length,
     caption_memory,
     project_to_memory,
     train_decoder,
@@ -55,20 +54,21 @@ def test_impossible_configurations_are_refused(values, message):
 def test_logits_depend_on_the_embedding_and_earlier_tokens_only(decoder):
     features, tokens = unit(1, 16, seed=1), torch.tensor([[3, 4, 5, 6, 7]])
     changed = torch.tensor([[3, 4, 8, 6, 7]])  # the token at position 2 differs, so logits differ from position 3 on
-    first, second = decoder(features, tokens)[0], decoder(features, changed)[0]
+    first, second = decoder(features, tokens), decoder(features, changed)
     torch.testing.assert_close(first[:3], second[:3])
     assert ((first[3:] - second[3:]).abs().amax(dim=1) > 1e-3).all()
-    assert ((first - decoder(-features, tokens)[0]).abs().amax(dim=1) > 1e-3).all()
+    assert ((first - decoder(-features, tokens)).abs().amax(dim=1) > 1e-3).all()
 
 
 def test_generation_with_kept_keys_agrees_with_the_full_pass(decoder):
     features = unit(40, 16, seed=2)
     tokens = decoder._greedy(features)
     logits = decoder(features, tokens)
-    logits[:, :, [PAD, UNK]] = -torch.inf
-    logits[:, 0, EOS] = -torch.inf
     said = tokens != PAD
-    assert torch.equal(logits.argmax(dim=2)[said], tokens[said])
+    first = torch.arange(tokens.shape[1]).expand_as(tokens)[said] == 0
+    logits[:, [PAD, UNK]] = -torch.inf
+    logits[first, EOS] = -torch.inf
+    assert torch.equal(logits.argmax(dim=1), tokens[said])
 
 
 def test_the_decoder_says_its_training_captions_again(decoder):
@@ -175,21 +175,19 @@ def test_the_memory_is_a_random_choice_without_repetition():
         caption_memory(features, 0)
 
 
-def test_parts_by_length_give_the_gradient_of_the_whole_batch(decoder):
-    tokens = decoder.vocabulary.encode(CAPTIONS, 8)
-    batch, features = torch.arange(12).flip(0), unit(12, 16)
-    parts = by_length(batch, tokens, size=5)
-    lengths = (tokens != 0).sum(1)
-    assert [len(part) for part in parts] == [5, 5, 2]
-    assert lengths[torch.cat(parts)].tolist() == sorted(lengths[batch].tolist())
-    assert sorted(torch.cat(parts).tolist()) == list(range(12))
+def test_padding_has_no_part_in_logits_and_gradient(decoder):
+    tokens, features = decoder.vocabulary.encode([*CAPTIONS[:5], "a red star"], 8), unit(6, 16)
+    lengths = (tokens != PAD).sum(1).tolist()
+    assert len(set(lengths)) > 1
 
-    def gradients(rows_of_parts):
+    def taken(batches):
         decoder.zero_grad()
-        for rows in rows_of_parts:
-            target = tokens[rows, : lengths[rows].max()]
-            logits = decoder(features[rows], target).flatten(0, 1)
-            F.cross_entropy(logits, target.flatten(), ignore_index=0, reduction="sum").backward()
-        return torch.cat([parameter.grad.flatten() for parameter in decoder.parameters()])
+        logits = torch.cat([decoder(features[rows], tokens[rows, :length]) for rows, length in batches])
+        F.cross_entropy(logits, tokens[tokens != PAD], reduction="sum").backward()
+        return logits, torch.cat([parameter.grad.flatten() for parameter in decoder.parameters()])
 
-    torch.testing.assert_close(gradients(parts), gradients([batch]), rtol=1e-4, atol=1e-4)
+    alone = taken([([row], length) for row, length in enumerate(lengths)])
+    together = taken([(range(6), tokens.shape[1])])
+    assert together[0].shape == (sum(lengths), len(decoder.vocabulary))
+    for one, all_ in zip(alone, together, strict=True):
+        torch.testing.assert_close(all_, one, rtol=1e-4, atol=1e-4)
