@@ -56,16 +56,42 @@ def score_captions(
 
     Source: CIDEr arXiv 1411.5726; the COCO evaluation arXiv 1504.00325.
     """
-    if unknown := sorted(set(metrics) - set(METRICS)):
+    return score_all(references, {"": candidates}, {"": metrics})[""]
+
+
+def score_all(
+    references: Sequence[Sequence[str]], candidates: dict[str, Sequence[str]], metrics: dict[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    """Score several sets of candidates against the same references, all of them tokenized at once.
+
+    Args:
+        references: as in `score_captions`.
+        candidates: sets of N captions by name.
+        metrics: which of ``METRICS`` each set is scored by.
+
+    Returns and raises, for each set by its name, as `score_captions`.
+    """
+    if unknown := sorted({name for wanted in metrics.values() for name in wanted} - set(METRICS)):
         raise ValueError(f"unknown metric {unknown[0]!r}: give some of {', '.join(METRICS)}")
-    _check_lengths(references, candidates)
-    candidates = ptb_tokenize(candidates)
-    tokenized = iter(_tokenize_once(tuple(caption for refs in references for caption in refs)))
-    references = [[next(tokenized) for _ in refs] for refs in references]
+    for captions in candidates.values():
+        _check_lengths(references, captions)
+    tokens = _tokens_of([caption for captions in (*references, *candidates.values()) for caption in captions])
+    references = [[tokens[caption] for caption in refs] for refs in references]
     for i, refs in enumerate(references):
         if not all(refs):
             raise ValueError(f"references[{i}] has a caption without a word; drop that caption")
+    tokenized = {name: [tokens[caption] for caption in captions] for name, captions in candidates.items()}
+    return {name: _score(references, captions, metrics[name]) for name, captions in tokenized.items()}
 
+
+def _tokens_of(captions: Sequence[str]) -> dict[str, str]:
+    """Tokenize each caption once, however often it stands there."""
+    distinct = list(dict.fromkeys(captions))
+    return dict(zip(distinct, ptb_tokenize(distinct), strict=True))
+
+
+def _score(references: list[list[str]], candidates: list[str], metrics: Sequence[str]) -> dict[str, float]:
+    """Score tokenized captions."""
     truth, guess = dict(enumerate(references)), {i: [caption] for i, caption in enumerate(candidates)}
     scorers = {
         "cider": lambda: Cider().compute_score(truth, guess)[0],
@@ -98,21 +124,20 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
     return [" ".join(t for t in line.split(" ") if t not in ptbtokenizer.PUNCTUATIONS) for line in tokenized]
 
 
-@lru_cache(2)
-def _tokenize_once(captions: tuple[str, ...]) -> list[str]:
-    """Tokenize references, which are the same for every model and way to feed the decoder."""
-    return ptb_tokenize(captions)
+def start_meteor() -> "_Meteor":
+    """Start METEOR's Java, or find it started; it gets ready beside what else is done before captions are scored."""
+    return _start((*JAVA, "-jar", str(METEOR_JAR), "-", "-", "-stdio", "-l", "en", "-norm"))
 
 
 def _meteor(references: list[list[str]], candidates: list[str]) -> float:
     """Corpus-level METEOR of tokenized captions: one line a caption for its statistics, then one line for the score."""
-    java = _start_meteor((*JAVA, "-jar", str(METEOR_JAR), "-", "-", "-stdio", "-l", "en", "-norm"))
+    java = start_meteor()
     try:
         pairs = zip(references, candidates, strict=True)
         statistics = [java.ask(" ||| ".join(["SCORE", *refs, candidate])) for refs, candidate in pairs]
         return float(java.ask(" ||| ".join(["EVAL", *statistics]), answers=len(candidates) + 1))
     except (OSError, ValueError) as error:  # a broken pipe, or no number where one belongs
-        _start_meteor.cache_clear()
+        _start.cache_clear()
         raise RuntimeError(f"METEOR's Java process failed: {java.close()}") from error
 
 
@@ -146,7 +171,7 @@ class _Meteor:
 
 
 @lru_cache(1)
-def _start_meteor(command: tuple[str, ...]) -> _Meteor:
+def _start(command: tuple[str, ...]) -> _Meteor:
     return _Meteor(command)
 
 
