@@ -20,7 +20,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-photographs base sweep notebooks html book test test-deep lint strip linkcheck lock clean
+.PHONY: help setup setup-photographs base sweep notebooks html book test test-deep bench lint strip linkcheck lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,9 @@ test: lint ## Lint, unit tests, notebooks against their stored outputs, then the
 test-deep: lint ## The same with all that takes long, see CONTRIBUTING.md; what a release passes
 	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or not deep"
 	@$(MAKE) --no-print-directory html
+
+bench: setup ## Time loss, step, metrics, reader and evaluation against their peers (5 minutes; on the GPU, if there is one)
+	for name in loss step metrics pipeline evaluation; do $(ALONE) $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lint: setup ## Check style and formatting, and that notebooks are stripped of timestamps
 	$(BIN)/ruff check .

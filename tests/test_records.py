@@ -327,6 +327,15 @@ def test_csv_without_records_is_read_as_it_is(run: Run, tmp_path: Path):
     assert load_results(tmp_path).cider.tolist() == [0.25]
 
 
+def test_what_lies_among_the_benchmarks_is_no_record(run: Run, tmp_path: Path):
+    path = save(run, tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "loss-cpu.json").write_text("{}")
+    assert len(load_results(tmp_path)) == 1
+    path.unlink()
+    assert load_results(tmp_path).cider.tolist() == [0.25]  # of the CSV, which is still read as it is
+
+
 def test_record_of_other_data_is_refused_not_replaced(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     one, other = replace(run, content="aaaa"), replace(run, content="bbbb", folder=run.folder / "other")
     monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: dict(METRICS))

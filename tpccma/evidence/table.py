@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tpccma.runs.jobs import DIAL
-from tpccma.runs.records import build_csv
+from tpccma.runs.records import build_csv, record_paths
 
 SCALE_FREE = "distribution_gap_scale_free"
 TEST_PAIRS = {"demo": 1_000, "fashion": 1_500}  # of the profiles, and those made from them, with records that lack it
@@ -31,7 +31,7 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
         ValueError: if the profile has no row.
     """
     path = Path(results_dir) / "results.csv"
-    if any(Path(results_dir).glob("*/*.json")):
+    if record_paths(results_dir):
         build_csv(results_dir)
     if not path.is_file():
         raise FileNotFoundError(f"no {path} and no records there: name their folder, or record runs by `tpccma sweep`")

@@ -12,6 +12,7 @@ from tpccma.methods import run_name
 if TYPE_CHECKING:
     from tpccma.profiles import Profile
 
+BENCHMARKS = "benchmarks"  # a folder beside the profiles' whose files are no records, see `tpccma.runs.benchmark`
 KEYS = ("profile", "method", "alpha", "seed")
 SCHEMA = (
     *KEYS,
@@ -87,13 +88,18 @@ def record_path(profile: str, method: str, alpha: float, seed: int, results_dir:
     return Path(results_dir) / profile / f"{run_name(method, alpha, seed)}.json"
 
 
+def record_paths(results_dir: str | Path = "results") -> list[Path]:
+    """List the files of all records."""
+    return [path for path in Path(results_dir).glob("*/*.json") if path.parent.name != BENCHMARKS]
+
+
 def load_records(results_dir: str | Path = "results") -> list[dict]:
     """Read all records, sorted by profile, method, alpha and seed.
 
     Raises:
         ValueError: if a file is not a record; the message names it.
     """
-    records = [read_record(path) for path in Path(results_dir).glob("*/*.json")]
+    records = [read_record(path) for path in record_paths(results_dir)]
     return sorted(records, key=lambda record: tuple(record[key] for key in KEYS))
 
 

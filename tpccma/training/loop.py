@@ -38,7 +38,9 @@ def start_accelerator(training: Training) -> Accelerator:
     return Accelerator(
         mixed_precision=training.precision,
         dynamo_backend=training.compile,
-        dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),  # batch_size: of all processes
+        dataloader_config=DataLoaderConfiguration(
+            split_batches=True, non_blocking=True
+        ),  # batch_size: of all processes
     )
 
 

@@ -1,0 +1,51 @@
+"""The modality gap against reading the embeddings once, ``x.sum(), y.sum()``.
+
+python benchmarks/metrics.py --pairs 200000
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import typer
+from torch import Tensor
+
+from tpccma.evidence.speed import read_benchmark, write_record
+from tpccma.metrics import ModalityGap, gap_interval, modality_gap
+from tpccma.runs.benchmark import FOLDER, against, device, in_turn, save_benchmark
+
+WIDTH, BATCH, RESAMPLES = 512, 1_000, 100
+PAIRS = {"cpu": 200_000, "cuda": 1_000_000}
+PEER, INTERVAL = "read once", f"gap_interval, {RESAMPLES} resamples"
+
+
+def stream(x: Tensor, y: Tensor) -> None:
+    """Measure the gap batch by batch."""
+    gap = ModalityGap().to(x.device)
+    for batch in zip(x.split(BATCH), y.split(BATCH), strict=True):
+        gap.update(*batch)
+    gap.compute()
+
+
+def measure(pairs: int, rounds: int) -> list[dict]:
+    """Compare all at a number of pairs."""
+    torch.manual_seed(0)
+    x, y = (F.normalize(torch.randn(pairs, WIDTH, device=device()), dim=1) for _ in "xy")
+    calls = {
+        PEER: lambda: (x.sum(), y.sum()),
+        "modality_gap": lambda: modality_gap(x, y),
+        f"ModalityGap, batches of {BATCH:,}": lambda: stream(x, y),
+    }
+    interval = {PEER: calls[PEER], INTERVAL: lambda: gap_interval(x, y, n_resamples=RESAMPLES)}
+    in_turn(calls, 1)
+    rows = against(in_turn(calls, rounds), PEER) + against(in_turn(interval, 1), PEER)[1:]
+    return [{"pairs": pairs, **row} for row in rows]
+
+
+def main(pairs: int = PAIRS[device()], rounds: int = 5, out: Path = FOLDER) -> None:
+    """Measure, print and record."""
+    print(write_record(read_benchmark(save_benchmark("metrics", {"metrics": measure(pairs, rounds)}, out))))
+
+
+if __name__ == "__main__":
+    typer.run(main)
