@@ -25,6 +25,7 @@ from tpccma.training.loop import Trainer
 from tpccma.training.optimizer import parameter_groups, warmup_cosine
 from tpccma.training.run import Run, check_seed, train_base
 
+DIAL = METHODS["tpc-cma"]
 LOG_COLUMNS = log_columns(LOSS_TERMS)
 MEASURED = [column for column in LOG_COLUMNS if column not in ("seconds", "samples_per_second")]
 
@@ -151,6 +152,34 @@ def test_log_has_a_row_a_step(aligned: Run, tiny_profile: Profile):
     assert steps.learning_rate.tolist() == pytest.approx(rates)
     assert aligned.wall_seconds == pytest.approx(steps.seconds.sum()) and aligned.wall_seconds > 0
     assert aligned.samples_per_second == steps.samples_per_second.median() > 0
+
+
+WAITS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__")  # each asks the device
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_step_waits_for_the_device_once(
+    alpha: float, tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    waits: list[str] = []
+
+    def noting(name: str, method):
+        return lambda tensor, *rest: (waits.append(name), method(tensor, *rest))[1]
+
+    trainer = Trainer(
+        base_run(tiny_profile).encoder, tiny_profile, tiny_profile.fine_tune, alpha, 0, tmp_path, tiny_corpus, DIAL
+    )
+    batches, embed = list(trainer.batches.between(0, 16)), trainer.towers.embed
+    # what asks on a CPU alone: the optimiser its counters, the text tower how long its texts are
+    monkeypatch.setattr(trainer.optimizer, "step", lambda: None)
+    monkeypatch.setattr(trainer.towers, "embed", lambda *batch: (embed(*batch), waits.clear())[0])
+    for name in WAITS:
+        monkeypatch.setattr(Tensor, name, noting(name, getattr(Tensor, name)))
+    found = []
+    for batch in batches:
+        trainer._take_step(*batch)
+        found.append(list(waits))
+    assert found == [["tolist"]] * 16
 
 
 def test_same_call_loads_without_training(
