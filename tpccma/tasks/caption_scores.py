@@ -124,14 +124,18 @@ def ptb_tokenize(captions: Sequence[str]) -> list[str]:
     return [" ".join(t for t in line.split(" ") if t not in ptbtokenizer.PUNCTUATIONS) for line in tokenized]
 
 
-def start_meteor() -> "_Meteor":
-    """Start METEOR's Java, or find it started; it gets ready beside what else is done before captions are scored."""
+def start_meteor() -> None:
+    """Start METEOR's Java if it does not run yet; it gets ready beside what else is done before captions are scored."""
+    _running_meteor()
+
+
+def _running_meteor() -> "_Meteor":
     return _start((*JAVA, "-jar", str(METEOR_JAR), "-", "-", "-stdio", "-l", "en", "-norm"))
 
 
 def _meteor(references: list[list[str]], candidates: list[str]) -> float:
     """Corpus-level METEOR of tokenized captions: one line a caption for its statistics, then one line for the score."""
-    java = start_meteor()
+    java = _running_meteor()
     try:
         pairs = zip(references, candidates, strict=True)
         statistics = [java.ask(" ||| ".join(["SCORE", *refs, candidate])) for refs, candidate in pairs]
