@@ -3,6 +3,7 @@
 python benchmarks/metrics.py --pairs 200000
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,15 +15,15 @@ from tpccma.evidence.speed import read_benchmark, write_record
 from tpccma.metrics import ModalityGap, gap_interval, modality_gap
 from tpccma.runs.benchmark import FOLDER, against, device, in_turn, save_benchmark
 
-WIDTH, BATCH, RESAMPLES = 512, 1_000, 100
+WIDTH, BATCHES, RESAMPLES = 512, (1_000, 16_000), 100
 PAIRS = {"cpu": 200_000, "cuda": 1_000_000}
 PEER, INTERVAL = "read once", f"gap_interval, {RESAMPLES} resamples"
 
 
-def stream(x: Tensor, y: Tensor) -> None:
-    """Measure the gap batch by batch."""
+def stream(x: Tensor, y: Tensor, size: int) -> None:
+    """Measure the gap in batches of a size."""
     gap = ModalityGap().to(x.device)
-    for batch in zip(x.split(BATCH), y.split(BATCH), strict=True):
+    for batch in zip(x.split(size), y.split(size), strict=True):
         gap.update(*batch)
     gap.compute()
 
@@ -34,7 +35,7 @@ def measure(pairs: int, rounds: int) -> list[dict]:
     calls = {
         PEER: lambda: (x.sum(), y.sum()),
         "modality_gap": lambda: modality_gap(x, y),
-        f"ModalityGap, batches of {BATCH:,}": lambda: stream(x, y),
+        **{f"ModalityGap, batches of {size:,}": partial(stream, x, y, size) for size in BATCHES},
     }
     interval = {PEER: calls[PEER], INTERVAL: lambda: gap_interval(x, y, n_resamples=RESAMPLES)}
     in_turn(calls, 1)

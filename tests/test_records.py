@@ -16,6 +16,7 @@ from tpccma.evidence.table import SCALE_FREE, load_results
 from tpccma.runs import provenance
 from tpccma.runs.record import make_record, record_run
 from tpccma.runs.records import KEYS, SCHEMA, build_csv, load_records, record_path, save_record
+from tpccma.training.identity import fingerprint
 from tpccma.training.run import Run
 
 ROOT = Path(__file__).parents[1]
@@ -345,3 +346,13 @@ def test_record_of_other_data_is_refused_not_replaced(run: Run, tmp_path: Path, 
     with pytest.raises(ValueError, match=r"s3\.json was recorded on other data \(content aaaa, now bbbb\).*name"):
         record_run(other, results_dir=tmp_path / "results")
     assert load_records(tmp_path / "results") == before
+
+
+def test_trials_are_of_the_second_reading_as_it_is():
+    trials = load_records(Path(__file__).parents[1] / "results" / "trials")
+    assert [(trial["profile"], trial["method"], trial["alpha"], trial["seed"]) for trial in trials] == [
+        (profile, "tpc-cma", alpha, 0) for profile in ("demo", "fashion") for alpha in (0.05, 0.5)
+    ]
+    for trial in trials:
+        assert trial["fingerprint"] == fingerprint(load_profile(trial["profile"]), "tpc-cma", trial["alpha"], 0)
+        assert len(trial["code"]["training"]) == len(trial["code"]["evaluation"]) == 16

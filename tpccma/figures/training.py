@@ -74,8 +74,10 @@ def _plot_terms(ax: Axes, steps: pd.DataFrame) -> None:
 
 def _plot_smoothed(ax: Axes, steps: pd.DataFrame, columns: dict[str, str], window: int = 7) -> None:
     for (column, label), style in zip(columns.items(), LINES, strict=False):
-        if steps[column].notna().any():
-            ax.plot(steps.step, steps[column].rolling(window, min_periods=1).mean(), linestyle=style, label=label)
+        known = steps[steps[column].notna()]
+        if len(known):
+            smooth = known[column].rolling(window, min_periods=1).mean()
+            ax.plot(known.step, smooth, linestyle=style, label=label)
     if ax.lines:
         ax.legend(fontsize=9)
 
