@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import to_tensor
 
+from tests.test_cli import refused, run
 from tpccma.data.captions import CaptionReport, has_word, read_captions
 from tpccma.data.pictures import ImageFiles
 
@@ -115,7 +116,10 @@ def test_caption_of_no_picture_is_named(tmp_path: Path):
         read_captions(path, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"images": [{"id": 1}]}', '{"annotations": []}'])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"images": ' + "1" * 5_000 + "}", "", "{", "[]", '{"images": [{"id": 1}]}', '{"annotations": []}'],
+)
 def test_json_of_another_layout_is_named(tmp_path: Path, text: str):
     path = tmp_path / "other.json"
     path.write_text(text)
@@ -145,8 +149,8 @@ def test_line_without_name_or_caption_is_named(tmp_path: Path, line: str):
 
 def test_other_header_is_named(tmp_path: Path):
     path = tmp_path / "captions.txt"
-    path.write_text("image_name| comment_number| comment\n")
-    with pytest.raises(ValueError, match=r"captions\.txt starts with 'image_name\| .*'; expected 'image,caption'"):
+    path.write_text("picture;number;text\n")
+    with pytest.raises(ValueError, match=r"captions\.txt starts with 'picture;.*'; expected 'image,caption'"):
         read_captions(path, tmp_path)
 
 
@@ -199,6 +203,91 @@ def test_picture_spelt_in_two_ways_is_one(tmp_path: Path):
     assert (found.paths, found.captions) == ([tmp_path / "a.jpg"], [["one", "two"]])
 
 
+# ---- where pictures lie
+
+NFC, NFD = "caf\u00e9.jpg", "cafe\u0301.jpg"
+
+
+def named(folder: Path, name: str) -> list[tuple[Path, str | None]]:
+    """Write a file of each layout that names one picture."""
+    (folder / "captions.json").write_text(
+        json.dumps({"images": [{"id": 1, "file_name": name}], "annotations": [{"image_id": 1, "caption": "one"}]})
+    )
+    (folder / "dataset.json").write_text(
+        json.dumps({"images": [{"filename": name, "split": "test", "sentences": [{"raw": "one"}]}]})
+    )
+    (folder / "results.csv").write_text(f"image_name| comment_number| comment\n{name}| 0| one\n")
+    (folder / "results.token").write_text(f"{name}#0\tone\n")
+    files = ("captions.json", "results.csv", "results.token")
+    return [
+        (flickr(folder, f"{name},one"), None),
+        *((folder / file, None) for file in files),
+        (folder / "dataset.json", "test"),
+    ]
+
+
+@pytest.mark.parametrize("there, asked", [(NFC, NFD), (NFD, NFC), (NFC, NFC)])
+def test_name_in_unicodes_other_form_is_found(tmp_path: Path, there: str, asked: str):
+    draw(tmp_path / "images" / there)
+    for path, split in named(tmp_path, asked):
+        found, _ = read_captions(path, tmp_path / "images", split, 1)
+        assert (found.paths, found.captions) == ([tmp_path / "images" / there], [["one"]])
+
+
+def test_picture_named_in_both_forms_is_refused_unless_there_are_two(tmp_path: Path):
+    path = flickr(tmp_path, f"{NFC},one", f"{NFD},two")
+    draw(tmp_path / NFC)
+    for skip in (False, True):
+        with pytest.raises(ValueError, match=r"in two ways, 'caf\\xe9\.jpg' and 'cafe\\u0301\.jpg'; write it in one"):
+            read_captions(path, tmp_path, captions_per_image=1, skip_missing=skip)
+    draw(tmp_path / NFD)
+    assert read_captions(path, tmp_path, captions_per_image=1)[0].paths == [tmp_path / NFC, tmp_path / NFD]
+
+
+def test_absent_picture_is_named_in_every_layout(tmp_path: Path):
+    for path, split in named(tmp_path, NFD):
+        with pytest.raises(FileNotFoundError, match=rf"{path.name} names 1 of 1 pictures .*, such as {NFD}"):
+            read_captions(path, tmp_path, split, 1)
+
+
+@pytest.mark.parametrize("outside", ["../a.jpg", "images/../../a.jpg", "/a.jpg"])
+def test_name_outside_the_folder_is_refused(tmp_path: Path, outside: str):
+    draw(tmp_path / "a.jpg")
+    (tmp_path / "images").mkdir()
+    outside = str(tmp_path / "a.jpg") if outside == "/a.jpg" else outside
+    for path, split in named(tmp_path, outside):
+        for skip in (False, True):
+            told = (
+                rf"{path.name} names '{re.escape(outside)}', which lies outside .*images; write names that start there"
+            )
+            with pytest.raises(ValueError, match=told):
+                read_captions(path, tmp_path / "images", split, 1, skip)
+
+
+def test_links_that_lie_in_the_folder_are_followed(tmp_path: Path):
+    draw(tmp_path / "elsewhere.jpg")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    path = flickr(tmp_path, "a.jpg,one")
+    assert read_captions(path, tmp_path / "images", captions_per_image=1)[0].paths == [tmp_path / "images" / "a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "a\0.jpg", "\ud800.jpg"])
+def test_name_that_no_file_can_have_is_absent(tmp_path: Path, name: str):
+    path = coco(tmp_path, [{"id": 1, "file_name": name}], [])
+    with pytest.raises(FileNotFoundError, match="names 1 of 1 pictures that are not in"):
+        read_captions(path, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "cafe\u0301.jpg", "../a.jpg"])
+def test_command_refuses_them_before_any_training(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    path = flickr(tmp_path, f"{name},one")
+    refused(run("train", "--profile", "photos", "--images-dir", "images", "--captions", path), name)
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["captions.txt", "images"]
+
+
 # ---- captions that are none
 
 
@@ -249,6 +338,19 @@ def test_half_a_character_is_refused(tmp_path: Path):
     for path, split in layouts(tmp_path, "a \ud83d dog", "fine"):
         with pytest.raises(ValueError, match=r"the caption 'a \\ud83d dog' of .*a\.jpg holds half a character"):
             read_captions(path, tmp_path, split, 1)
+
+
+@pytest.mark.parametrize("caption", ['"STOP" sign beside a sign that says "YIELD"', '"A dog"', 'He says ""stay""'])
+def test_quotation_marks_in_json_are_the_captions_own(tmp_path: Path, caption: str):
+    for path, split in layouts(tmp_path, caption, "fine")[:2]:
+        assert read_captions(path, tmp_path, split, 1)[0].captions[0] == [caption]
+
+
+@pytest.mark.parametrize("end", ["\x85", "\u2028", "\u2029"])
+def test_line_ends_of_unicode_make_no_second_picture(tmp_path: Path, end: str):
+    for path, split in layouts(tmp_path, f"A dog{end}b.jpg,on grass", "fine"):
+        found, _ = read_captions(path, tmp_path, split, 2)
+        assert found.captions == [["A dog b.jpg,on grass", "fine"], ["fine", "fine"]]
 
 
 # What `tpccma.tasks.caption_scores.ptb_tokenize` leaves of them was recorded: nothing of any.

@@ -148,6 +148,36 @@ def test_copies_stay_on_one_side(shop, pair, seed):
     assert sum(set(pair) <= side for side in sides) == 1
 
 
+def test_quoted_titles_are_read_as_csv_and_others_as_they_are(tmp_path):
+    rows = [
+        row(7, "Shirts", '"Red, White, and ""Blue"" Shirt"'),
+        row(8, "Shirts", '"Red" and "Blue" Shirt'),
+        row(9, "Shirts", '"Never closed'),
+        row(10, "Shirts", 'A shirt that says hi"'),
+        row(11, "Shirts", "Two\x85lines\u2028in one"),
+    ]
+    folder = write_set(tmp_path / "quoted", rows)
+    for i in range(7, 12):
+        picture(folder / f"images/{i}.jpg", seed=i)
+    products, report = read_styles(folder)
+    assert report == Report(rows=5)
+    assert [product.title for product in products] == [
+        'Red, White, and "Blue" Shirt',
+        '"Red" and "Blue" Shirt',
+        '"Never closed',
+        'A shirt that says hi"',
+        "Two\x85lines\u2028in one",
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_other_encoding_is_named(shop, encoding):
+    styles = shop / "styles.csv"
+    styles.write_bytes((styles.read_text() + row(40, "Shirts", "Café Shirt")).encode(encoding))
+    with pytest.raises(ValueError, match=rf"^{styles} is not UTF-8.*; save it as UTF-8"):
+        read_styles(shop)
+
+
 def test_split_repeats_by_seed(shop):
     assert load(shop, seed=1).test.captions == load(shop, seed=1).test.captions
     assert load(shop, seed=1).test.captions != load(shop, seed=2).test.captions

@@ -1,4 +1,4 @@
-"""Photographs with several captions each: COCO in Karpathy's split or in its own json, and Flickr8k's ``captions.txt``.
+"""Photographs with several captions each: COCO in Karpathy's split or in its own json, and tables such as Flickr8k's.
 
     >>> photographs, report = read_captions("dataset_coco.json", "coco/images", split="test")
     >>> len(photographs), len(photographs.captions[0])
@@ -8,13 +8,16 @@ Legend: N pictures, K captions a picture.
 """
 
 import json
+import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from unicodedata import ucd_3_2_0
+from unicodedata import normalize, ucd_3_2_0
 
-HEADER = "image,caption"
+from tpccma.data.tables import read_captions_table, read_text
+
 SOURCES = (
     "Karpathy's split of COCO is dataset_coco.json from https://cs.stanford.edu/people/karpathy/deepimagesent/; COCO's "
     "own captions and pictures are at https://cocodataset.org; Flickr8k with captions.txt is on Kaggle"
@@ -66,10 +69,12 @@ def read_captions(
     """Read which captions belong to which pictures, and look whether the pictures are there.
 
     Args:
-        path: Karpathy's ``dataset_coco.json`` (or his of Flickr), COCO's own ``captions_*.json``, or Flickr8k's
-            ``captions.txt``; told apart by content.
-        images_dir: the folder that the file's names start from. Karpathy's names have a folder of their own, as in
-            ``val2014/COCO_val2014_000000391895.jpg``.
+        path: Karpathy's ``dataset_coco.json`` (or his of Flickr), COCO's own ``captions_*.json``, or a table such as
+            Flickr8k's ``captions.txt`` or Flickr30k's ``results.csv``, see `tpccma.data.tables.read_captions_table`;
+            told apart by content.
+        images_dir: the folder that the file's names start from, and stay in; links that lie there are followed.
+            Karpathy's names have a folder of their own, as in ``val2014/COCO_val2014_000000391895.jpg``. A name is
+            looked for in Unicode's other normal form too, in which some systems write it.
         split: of a file that has splits: "train" (with Karpathy's "restval"), "val" or "test"; None elsewhere.
         captions_per_image: K, the first K of each picture are taken; COCO has 5 to 7. 5 is the protocol.
         skip_missing: leave out pictures without a file or with fewer captions and count them, instead of refusing; a
@@ -80,25 +85,25 @@ def read_captions(
 
     Raises:
         FileNotFoundError: if the file or the folder is missing, or a picture is and `skip_missing` is False.
-        ValueError: if the file has none of the three layouts, a caption belongs to no picture or is no text, a picture
-            is named twice or two have one id, there is no such split, a picture has too few captions or one without a
-            word and `skip_missing` is False, or nothing is left.
+        ValueError: if the file has none of these layouts or is not in UTF-8, a caption belongs to no picture or is no
+            text, a picture is named twice or outside the folder or two have one id, there is no such split, a picture
+            has too few captions or one without a word and `skip_missing` is False, or nothing is left.
     """
     path, images_dir = Path(path), Path(images_dir)
     for place in (path, images_dir):
         if not place.exists():
             raise FileNotFoundError(f"{place} does not exist. {SOURCES}")
     found = _captions(path, split)
-    present = {name: captions for name, captions in found.items() if (images_dir / name).is_file()}
+    present = _locate(path, images_dir, found)
     if not skip_missing:
         _require_files(path, images_dir, found, present)
         _require_captions(path, found, captions_per_image)
-    worded = {name: list(filter(has_word, captions))[:captions_per_image] for name, captions in present.items()}
+    worded = {name: list(filter(has_word, found[name]))[:captions_per_image] for name in present}
     kept = {name: captions for name, captions in worded.items() if len(captions) == captions_per_image}
     report = CaptionReport(len(found), len(found) - len(present), len(present) - len(kept))
     if not kept:
         raise ValueError(f"{path}: no picture is left: {report}")
-    return Captioned([images_dir / name for name in kept], list(kept.values())), report
+    return Captioned([present[name] for name in kept], list(kept.values())), report
 
 
 def has_word(caption: str) -> bool:
@@ -118,7 +123,23 @@ def has_word(caption: str) -> bool:
     return any(c in "0123456789" or (c <= "\uffff" and ucd_3_2_0.category(c)[0] == "L") for c in letters)
 
 
-def _require_files(path: Path, images_dir: Path, found: dict[str, list[str]], present: dict[str, list[str]]) -> None:
+def _locate(path: Path, images_dir: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Map the name of every picture that is there to its file."""
+    present, named = {}, {}
+    for name in names:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{path} names {name!r}, which lies outside {images_dir}; write names that start there")
+        forms = dict.fromkeys([name, normalize("NFC", name), normalize("NFD", name)])
+        file = next((images_dir / form for form in forms if os.path.isfile(images_dir / form)), None)
+        if file is None:
+            continue
+        if file in named:
+            raise ValueError(f"{path} names {file} in two ways, {named[file]!a} and {name!a}; write it in one")
+        present[name], named[file] = file, name
+    return present
+
+
+def _require_files(path: Path, images_dir: Path, found: dict[str, list[str]], present: dict[str, Path]) -> None:
     absent = [name for name in found if name not in present]
     if absent:
         raise FileNotFoundError(
@@ -145,16 +166,27 @@ def _require_captions(path: Path, found: dict[str, list[str]], captions_per_imag
 
 def _captions(path: Path, split: str | None) -> dict[str, list[str]]:
     """Map every picture's name to its captions."""
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix != ".json":
-        return _of_lines(path, text, split)
+    if path.suffix.lower() != ".json":
+        return _of_table(path, split)
+    content = _of_json(path)
     try:
-        content = json.loads(text)
         images = content["images"]
         karpathy = "annotations" not in content
         return _of_karpathy(path, images, split) if karpathy else _of_coco(path, images, content["annotations"], split)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is neither Karpathy's nor COCO's captions json ({error!r}). {SOURCES}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _other_layout(path, error) from error
+
+
+def _of_json(path: Path) -> object:
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _other_layout(path, error) from error
+
+
+def _other_layout(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is neither Karpathy's nor COCO's captions json ({error!r}). {SOURCES}")
 
 
 def _of_karpathy(path: Path, images: list[dict], split: str | None) -> dict[str, list[str]]:
@@ -204,20 +236,11 @@ def _names_by_id(path: Path, images: list[dict]) -> dict[int, str]:
     return names
 
 
-def _of_lines(path: Path, text: str, split: str | None) -> dict[str, list[str]]:
-    """Read ``image,caption`` lines: the name ends at the first comma, captions hold commas and are not quoted."""
+def _of_table(path: Path, split: str | None) -> dict[str, list[str]]:
     _refuse_split(path, split)
-    header, *lines = text.splitlines() or [""]
-    if header.strip() != HEADER:
-        raise ValueError(f"{path} starts with {header[:80]!r}; expected {HEADER!r}, as in Flickr8k's captions.txt")
     found: dict[str, list[str]] = {}
-    for number, line in enumerate(lines, start=2):
-        name, comma, caption = line.partition(",")
-        if not line.strip():
-            continue
-        if not (name.strip() and comma and _clean(caption)):
-            raise ValueError(f"{path}, line {number}: expected <image>,<caption>, got {line[:80]!r}")
-        name = str(Path(name.strip()))  # ./a.jpg is a.jpg
+    for name, caption in read_captions_table(path):
+        name = str(Path(name))  # ./a.jpg is a.jpg
         found.setdefault(name, []).append(_text(path, name, caption))
     return found
 
@@ -228,16 +251,9 @@ def _refuse_split(path: Path, split: str | None) -> None:
 
 
 def _text(path: Path, name: str, caption: object) -> str:
-    """Clean a caption of a file, after seeing that it is text."""
+    """Put a caption on one line, after seeing that it is text."""
     if not isinstance(caption, str):
         raise ValueError(f"{path}: a caption of {name} is {caption!r}; write it as text, in quotation marks")
     if re.search("[\ud800-\udfff]", caption):
         raise ValueError(f"{path}: the caption {caption!r} of {name} holds half a character; write it anew")
-    return _clean(caption)
-
-
-def _clean(caption: str) -> str:
-    """Take line breaks and quotation marks around the whole caption away."""
-    caption = " ".join(caption.split())
-    whole = len(caption) > 1 and caption[0] == caption[-1] == '"'
-    return caption[1:-1].replace('""', '"').strip() if whole else caption
+    return " ".join(caption.split())

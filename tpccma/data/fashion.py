@@ -1,7 +1,8 @@
 """Product photographs and their titles, in the layout of Kaggle's "Fashion Product Images (Small)" by Param Aggarwal.
 
-``styles.csv`` quotes nothing: its last column, the title, may hold commas. Images are ``images/<id>.jpg``. Some rows
-are malformed and some images missing; such rows are skipped, and counted in a `Report` that is logged.
+``styles.csv`` quotes nothing: its last column, the title, may hold commas. Saved anew by a program that quotes titles,
+it reads the same. Images are ``images/<id>.jpg``. Some rows are malformed and some images missing; such rows are
+skipped, and counted in a `Report` that is logged.
 
 Pictures and titles repeat, so everything goes by **group** [ours]: two products are in one group if their titles are
 equal, or their pictures are (almost) the same, or a chain of such pairs joins them. A group never stands on both sides
@@ -25,6 +26,7 @@ from tpccma.data.captions import has_word
 from tpccma.data.corpus import Corpus, Pairs
 from tpccma.data.duplicates import group_items, hash_images, split_groups
 from tpccma.data.features import image_features
+from tpccma.data.tables import Layout, read_rows, read_text
 
 COLUMNS = "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage,productDisplayName"
 TEMPLATES = (
@@ -96,17 +98,17 @@ def read_styles(data_dir: Path | str) -> tuple[list[Product], Report]:
 
     Raises:
         FileNotFoundError: if the folder, the file or ``images/`` is missing.
-        ValueError: if the columns are not Kaggle's.
+        ValueError: if the columns are not Kaggle's, or the file is not in UTF-8.
     """
     folder = _require(Path(data_dir))
     images, styles = _require(folder / "images"), _require(folder / "styles.csv")
-    header, *lines = [line for line in styles.read_text(encoding="utf-8-sig").split("\n") if line.strip()] or [""]
+    header, *lines = [line for line in read_text(styles).split("\n") if line.strip()] or [""]
     if header.strip() != COLUMNS:
         raise ValueError(f"{styles} starts with {header!r}; expected the columns {COLUMNS}")
     present = {path.name for path in images.iterdir()}
     products, skipped = [], {"malformed": 0, "untitled": 0, "imageless": 0}
-    for line in lines:
-        fields = [field.strip() for field in line.split(",", 9)]
+    rows = [fields for line in lines for _, _, fields in read_rows([line], Layout(width=10, free=9))]
+    for fields in rows:
         if len(fields) < 10 or not fields[0].isdigit() or not fields[4]:
             skipped["malformed"] += 1
         elif not fields[9]:
@@ -115,7 +117,7 @@ def read_styles(data_dir: Path | str) -> tuple[list[Product], Report]:
             skipped["imageless"] += 1
         else:
             products.append(Product(fields[0], fields[9], fields[4].lower(), images / f"{fields[0]}.jpg"))
-    return products, Report(rows=len(lines), **skipped)
+    return products, Report(rows=len(rows), **skipped)
 
 
 def _frequent_types(article_types: Sequence[str], groups: np.ndarray, min_class_items: int) -> tuple[str, ...]:
