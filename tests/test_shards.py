@@ -99,8 +99,12 @@ def test_missing_shards_are_refused_or_named(folder: Path, caplog: pytest.LogCap
         find_shards(str(folder / "none.tar"), skip_missing=True)
 
 
-def test_statistics_of_another_kind_are_named(folder: Path):
-    (folder / "00003_stats.json").write_text("[]")
+@pytest.mark.parametrize(
+    "text", ["[]", "", "{}", '{"successes": -1}', '{"successes": 1e400}', '{"successes": "6"}', "[" * 100_000, "\x00"]
+)
+def test_statistics_of_another_kind_are_named(folder: Path, text: str):
+    (folder / "00001_stats.json").unlink()  # which makes the sum unknown
+    (folder / "00003_stats.json").write_text(text)
     with pytest.raises(ValueError, match=r"00003_stats\.json is not img2dataset's statistics"):
         find_shards(f"{folder}/{{00000..00003}}.tar")
 
@@ -357,6 +361,66 @@ def test_file_that_is_no_tar_is_counted(folder: Path):
     pairs = stream(folder)
     assert sorted(numbers(pairs, 3)) == [n for n in range(24) if n // 6 != 2]
     assert pairs.tally()["broken_shard"] == 1
+
+
+@pytest.mark.parametrize("where", [".", "a.b[c]"])
+def test_stars_stand_for_shards_in_order(folder: Path, where: str):
+    (folder / where).mkdir(exist_ok=True)
+    for path in [*folder.glob("0*")] if where != "." else []:
+        path.rename(folder / where / path.name)
+    shards = find_shards(f"{folder}/{where}/{{0000?,none-*}}.tar", skip_missing=True)
+    assert [path.name for path in shards.paths] == [f"0000{i}.tar" for i in range(4)]
+    assert ([path.name for path in shards.missing], shards.pairs) == (["none-*.tar"], 24)
+    with pytest.raises(FileNotFoundError, match=r"1 of 1 shards of .*none-\*\.tar do not exist"):
+        find_shards(f"{folder}/none-*.tar")
+
+
+def test_caption_in_json_is_read_where_there_is_no_txt(tmp_path: Path):
+    samples = {
+        "000": {"jpeg": picture(0), "json": b'{"caption": " picture 0 ", "url": "x"}'},
+        "001": {"PNG": picture(1, "PNG"), "JSON": b'{"caption": "picture 1"}'},
+        "002": {"jpg": picture(2), "json": b'{"caption": "picture 99"}', "txt": b"picture 2"},
+    }
+    pairs = PairStream([write_shard(tmp_path / "00000.tar", samples)], to_tensor, tokenizer, buffer=1)
+    assert numbers(pairs, 1, batch_size=3) == [0, 1, 2]
+    assert pairs.tally() == {**NONE, "used": 3}
+
+
+NO_TEXT = {
+    "no json": {"json": b"{"},
+    "deep json": {"json": b"[" * 100_000},
+    "long number": {"json": b"1" * 5_000},
+    "no object": {"json": b"[]"},
+    "null": {"json": b'{"caption": null}'},
+    "number": {"json": b'{"caption": 7}'},
+    "blank": {"json": b'{"caption": " "}'},
+    "blank txt": {"txt": b" ", "json": b'{"caption": "picture 1"}'},
+    "Windows-1252": {"txt": "café 1".encode("cp1252")},
+    "json in Windows-1252": {"json": '{"caption": "café 1"}'.encode("cp1252")},
+    "neither": {"cls": b"1"},
+}
+
+
+@pytest.mark.parametrize("kind", NO_TEXT)
+def test_pair_without_readable_text_is_counted_or_named(tmp_path: Path, kind: str):
+    samples = {"000": pair(0), "001": {"jpg": picture(1), **NO_TEXT[kind]}}
+    path = write_shard(tmp_path / "00000.tar", samples)
+    pairs = PairStream([path], to_tensor, tokenizer, buffer=1)
+    assert numbers(pairs, 1, batch_size=2) == [0, 0]
+    assert pairs.tally() == {**NONE, "used": 2, "without_text": 1}
+    strict = PairStream([path], to_tensor, tokenizer, buffer=1, skip_bad=False)
+    with pytest.raises(ValueError, match=r"pair 001 of .*00000\.tar: without text.*; repair the shard"):
+        numbers(strict, 1, batch_size=2)
+
+
+def test_files_that_nothing_uses_are_not_read(tmp_path: Path):
+    """So that no sample, however many files it has, fills the memory."""
+    extra = {f"x{i}.jpg": bytes(1_000) for i in range(5)} | {"npy": bytes(1_000), "mask": bytes(1_000)}
+    path = write_shard(tmp_path / "a.b" / "00000.tar", {"a.b/000": {**pair(3), **extra}}, stats=False)
+    with path.open("rb") as stream:
+        sizes = {file["fname"]: len(file["data"]) for file in shard_files.read_files(stream, path)}
+    assert {name for name, size in sizes.items() if size} == {f"a.b/000.{kind}" for kind in ("jpg", "txt", "json")}
+    assert numbers(PairStream([path], to_tensor, tokenizer), 1, batch_size=1) == [3]
 
 
 def test_shards_without_any_usable_pair_end_the_run(tmp_path: Path):

@@ -6,6 +6,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,8 @@ from tpccma.data.pictures import MAX_PIXELS
 
 MAX_BYTES = 3 * MAX_PIXELS  # read of one file of a shard: what the largest picture has in all, uncompressed
 META = re.compile(r"__[^/]*__(/|$)")  # webdataset's own notes in a shard
+IMAGE_NAMES = ("jpg", "jpeg", "png", "webp")
+READ = re.compile(rf"(.*/)?[^./]+\.({'|'.join((*IMAGE_NAMES, 'txt', 'json'))})", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ def find_shards(pattern: str, skip_missing: bool = False) -> Shards:
     """Find shards by a pattern such as ``cc3m/{00000..00331}.tar``.
 
     Args:
-        pattern: a path; ``{a..b}`` and ``{a,b}`` stand for several.
+        pattern: a path; ``{a..b}`` and ``{a,b}`` stand for several, and so do ``*`` and ``?``, sorted by name.
         skip_missing: go on without those that do not exist, with a warning, instead of refusing.
 
     Returns:
@@ -46,8 +49,9 @@ def find_shards(pattern: str, skip_missing: bool = False) -> Shards:
 
     Raises:
         FileNotFoundError: if one does not exist and `skip_missing` is False, or none does.
+        ValueError: if the statistics beside one are something else.
     """
-    named = [Path(path) for path in braceexpand(str(pattern))]
+    named = [path for part in braceexpand(str(pattern)) for path in _matching(part)]
     paths = [path for path in named if path.is_file()]
     missing = [path for path in named if not path.is_file()]
     if missing:
@@ -56,8 +60,14 @@ def find_shards(pattern: str, skip_missing: bool = False) -> Shards:
             raise FileNotFoundError(f"{problem}; fetch them with img2dataset, or let them be skipped (skip_missing)")
         logger.warning("%s; going on without them", problem)
     stats = [path.with_name(f"{path.stem}_stats.json") for path in paths]
-    known = all(path.is_file() for path in stats)
-    return Shards(paths, missing, sum(successes(path) for path in stats) if known else None)
+    counts = [successes(path) for path in stats if path.is_file()]
+    return Shards(paths, missing, sum(counts) if len(counts) == len(paths) else None)
+
+
+def _matching(part: str) -> list[Path]:
+    """List what a path with ``*`` or ``?`` stands for; itself, if that is nothing."""
+    found = sorted(glob(part.replace("[", "[[]"))) if "*" in part or "?" in part else []
+    return [Path(path) for path in found or [part]]
 
 
 def successes(path: Path) -> int:
@@ -67,16 +77,22 @@ def successes(path: Path) -> int:
         ValueError: if the file is something else.
     """
     try:
-        return int(json.loads(path.read_text())["successes"])
-    except (ValueError, KeyError, TypeError) as error:
+        count = json.loads(path.read_text())["successes"]
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise ValueError(f"successes: {count!r}")
+        return count
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not img2dataset's statistics of a shard ({error!r}); remove it") from None
 
 
 def read_files(stream: BinaryIO, path: Path) -> Iterator[dict]:
-    """Read the files of a shard, of each the first `MAX_BYTES`: what claims to be longer is damaged or hostile."""
+    """Read the files of a shard, of each the first `MAX_BYTES`: what claims to be longer is damaged or hostile.
+
+    Of a file that is neither picture, text nor json nothing is read.
+    """
     with tarfile.open(fileobj=stream, mode="r|*") as shard:
         for entry in shard:
             if entry.isreg() and not META.match(entry.name):
-                content = shard.extractfile(entry).read(MAX_BYTES)
+                content = shard.extractfile(entry).read(MAX_BYTES) if READ.fullmatch(entry.name) else b""
                 yield {"fname": entry.name, "data": content, "__url__": str(path)}
             shard.members = []  # else it keeps a list of all

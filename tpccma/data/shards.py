@@ -1,7 +1,8 @@
 """Image-text pairs as webdataset shards in img2dataset's layout, streamed: what the paper's 3 million pairs come in.
 
-A shard is a tar file of ``<key>.jpg``, ``<key>.txt`` and ``<key>.json``; beside it img2dataset leaves
-``<shard>_stats.json``, whose number of successes says how many pairs it holds.
+A shard is a tar file of ``<key>.jpg``, or another of `IMAGE_NAMES`, ``<key>.txt`` and ``<key>.json``; without a txt the
+caption is looked for in the json. Beside it img2dataset leaves ``<shard>_stats.json``, whose number of successes says
+how many pairs it holds.
 
     >>> shards = find_shards("cc3m/{00000..00331}.tar")
     >>> stream = PairStream(shards.paths, transform, tokenizer, seed=0)
@@ -10,6 +11,7 @@ A shard is a tar file of ``<key>.jpg``, ``<key>.txt`` and ``<key>.json``; beside
 Legend: B pairs in the batch of one process, (3, H, W) pixels and L tokens as the model takes them.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -26,9 +28,8 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, get_w
 from webdataset.tariterators import group_by_keys
 
 from tpccma.data.pictures import DamagedPicture, open_picture, reason_of
-from tpccma.data.shard_files import MAX_BYTES, Shards, read_files, successes
+from tpccma.data.shard_files import IMAGE_NAMES, MAX_BYTES, Shards, read_files, successes
 
-IMAGE_NAMES = ("jpg", "jpeg", "png", "webp")
 MAX_HELD = 2**30 - MAX_BYTES  # bytes that wait in a reader: with one file more, however large, 1 GiB
 COUNTED = ("used", "without_text", "without_image", "unreadable_image", "broken_shard")
 
@@ -243,7 +244,10 @@ class PairStream(IterableDataset):
     def _find(self, sample: dict, path: Path) -> Pair | None:
         """Find picture and text of a sample; None if one is missing."""
         name = f"{sample['__key__']} of {path}"
-        text = sample.get("txt", b"").decode(errors="replace").strip()
+        try:
+            text = _caption_of(sample)
+        except (ValueError, RecursionError) as error:  # of text that is not UTF-8, or json that is none
+            return self._bad("without_text", name, f" ({error})")
         image = next((sample[kind] for kind in IMAGE_NAMES if kind in sample), None)
         if not text:
             return self._bad("without_text", name)
@@ -273,3 +277,12 @@ class PairStream(IterableDataset):
 
     def _count(self, kind: str, number: int = 1) -> None:
         self.own[COUNTED.index(kind)] += number
+
+
+def _caption_of(sample: dict) -> str:
+    """Find the caption of a sample; "" if there is none."""
+    if "txt" in sample:
+        return sample["txt"].decode().strip()
+    found = json.loads(sample.get("json", b"{}"))
+    caption = found.get("caption") if isinstance(found, dict) else None
+    return caption.strip() if isinstance(caption, str) else ""
