@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision.transforms.functional import to_tensor
 
+from tests.odd_pictures import COLOUR, DAMAGED, ODD, oriented
 from tests.paper_world import FOODS, write_food, write_picture
 from tpccma.data.classes import SMALL_SETS, small_set
 from tpccma.data.pictures import DamagedPicture
@@ -97,6 +98,30 @@ def test_damaged_picture_of_a_set_is_named(root: Path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=path.name):
         found.images[range(2 * len(FOODS))]
+
+
+def test_sets_of_files_are_read_as_all_pictures_are(root: Path):
+    """What is unusual comes out right, what is damaged or hostile is named, and EXIF turns none."""
+    places = {
+        "food101": root / SMALL_SETS["food101"] / "images" / FOODS[0] / "0.jpg",
+        "flowers": root / SMALL_SETS["flowers"] / "jpg" / "image_00002.jpg",
+        "caltech101": root / SMALL_SETS["caltech101"] / "101_ObjectCategories" / "BACKGROUND_Google" / "image_0001.jpg",
+    }
+    for name, path in places.items():
+        images = small_set(name, root, to_tensor).images
+        for content, expected in (*ODD.values(), (oriented(6), np.rot90(COLOUR, 1))):
+            path.write_bytes(content)
+            found = (images[[0]][0] * 255).permute(1, 2, 0).numpy()
+            assert found.shape[:2] == expected.shape[:2] and found.shape[2] == 3
+            other = expected if expected.ndim == 3 else expected[..., None]
+            assert np.abs(found - other).max() <= 1.01, name
+        for content in DAMAGED.values():
+            path.write_bytes(content)
+            with pytest.raises(DamagedPicture, match=rf"picture 0 of .* cannot be read \({path.name}: .+\); unpack"):
+                images[[0]]
+        path.unlink()
+        with pytest.raises(FileNotFoundError, match=path.name):
+            images[[0]]
 
 
 def test_unknown_set_is_named(tmp_path: Path):

@@ -24,7 +24,7 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from tpccma.data.corpus import Labelled
-from tpccma.data.pictures import DamagedPicture, ImageFiles, Pictures, reason_of
+from tpccma.data.pictures import DamagedPicture, ImageFiles, Pictures, open_picture, reason_of
 
 # name in clip-benchmark: what torchvision unpacks it to
 SMALL_SETS = {
@@ -129,8 +129,8 @@ def small_set(name: str, root: str | Path, transform: Transform, workers: int = 
         download: let torchvision fetch what is missing.
 
     Returns:
-        The pictures with clip-benchmark's class names and prompts, opened by torchvision; a damaged one is a
-        `tpccma.data.pictures.DamagedPicture` when it is read.
+        The pictures with clip-benchmark's class names and prompts, not turned by their EXIF orientation; a damaged one
+        is a `tpccma.data.pictures.DamagedPicture` when it is read.
 
     Raises:
         FileNotFoundError: if it is not there and may not be fetched.
@@ -146,7 +146,7 @@ def small_set(name: str, root: str | Path, transform: Transform, workers: int = 
         )
     try:
         with warnings.catch_warnings(action="ignore"):  # that Caltech-101 has no split
-            data = build_dataset(name, root=str(root), transform=transform, split="test", download=download)
+            data = build_dataset(name, root=str(root), transform=None, split="test", download=download)
     except RuntimeError as error:
         raise FileNotFoundError(f"{place} is not whole ({error}); fetch it again (data.download: true)") from None
     labels = torch.tensor(next(getattr(data, name) for name in LABELS if hasattr(data, name)))
@@ -154,20 +154,32 @@ def small_set(name: str, root: str | Path, transform: Transform, workers: int = 
         found = f"{len(labels)} pictures of {len(labels.unique())} classes"
         raise ValueError(f"{place} holds {found}, but {name} has {len(data.classes)}; fetch it again")
     prompts = tuple(template.replace("{c}", "{}") for template in data.templates)
-    return Labelled(Pictures(_Reader(data, place), len(data), workers), labels, tuple(data.classes), prompts)
+    read = _Reader(data, place, transform)
+    return Labelled(Pictures(read, len(data), workers), labels, tuple(data.classes), prompts)
 
 
 class _Reader:
     """Reads a picture of a set of pictures and labels; a class, since worker processes can be sent it."""
 
-    def __init__(self, data, place: Path):
-        self.data, self.place = data, place
+    def __init__(self, data, place: Path, transform: Transform):
+        self.data, self.place, self.transform = data, place, transform
 
     def __call__(self, row: int) -> Tensor:
+        path = self._path(row)
         try:
-            return self.data[row][0]
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            problem = f"picture {row} of {self.place} cannot be read ({reason_of(error)})"
+            picture = self.data[row][0] if path is None else open_picture(path)
+        except DamagedPicture as error:
+            problem = f"picture {row} of {self.place} cannot be read ({path.name}: {reason_of(error.__cause__)})"
             raise DamagedPicture(f"{problem}; unpack or fetch the set again") from error
+        return self.transform(picture)
+
+    def _path(self, row: int) -> Path | None:
+        """Find the file of a picture; None in a set that holds pixels, as CIFAR does."""
+        data = self.data
+        if hasattr(data, "_image_files"):
+            return Path(data._image_files[row])
+        if hasattr(data, "categories"):  # Caltech-101
+            return (
+                self.place / "101_ObjectCategories" / data.categories[data.y[row]] / f"image_{data.index[row]:04d}.jpg"
+            )
+        return None
