@@ -119,7 +119,7 @@ def test_missing_shard_is_refused_or_left_out(damaged: Path):
     (damaged / "cc3m" / "00001.tar").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of 3 shards .*00001\.tar; fetch them"):
         load_corpus(small_profile(damaged))
-    report = load_corpus(small_profile(damaged, data__skip_missing=True)).report
+    report = load_corpus(small_profile(damaged, data__skip_missing=True, data__cache_dir=damaged / "cache")).report
     assert (report["missing_shards"], report["pairs"]) == (1, 2 * PAIRS)
 
 
@@ -134,8 +134,19 @@ def test_split_that_names_absent_pictures_is_refused_or_counted(damaged: Path):
     next((damaged / "coco" / "val2014").glob("*31.jpg")).unlink()
     with pytest.raises(FileNotFoundError, match=r"names 1 of 4 pictures .*000031\.jpg"):
         load_corpus(small_profile(damaged))
-    report = load_corpus(small_profile(damaged, data__skip_missing=True)).report
-    assert report["coco"]["val"] == {"pictures": 4, "absent": 1, "short": 0}
+    report = load_corpus(small_profile(damaged, data__skip_missing=True, data__cache_dir=damaged / "cache")).report
+    assert report["coco"]["val"] == {"pictures": 4, "absent": 1, "short": 0, "unreadable": 0}
+
+
+def test_damaged_picture_of_coco_is_named_or_left_out(damaged: Path, tmp_path: Path):
+    path = next((damaged / "coco" / "val2014").glob("*31.jpg"))
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(ValueError, match=rf"{path} is no readable picture"):
+        load_corpus(small_profile(damaged)).val.images[range(4)]
+    skipping = small_profile(damaged, data__skip_missing=True, data__cache_dir=tmp_path / "cache")
+    corpus = load_corpus(skipping)
+    assert corpus.report["coco"]["val"] == {"pictures": 4, "absent": 0, "short": 0, "unreadable": 1}
+    assert len(corpus.val.images[range(3)]) == len(corpus.val) == 3
 
 
 def test_wrong_class_count_is_refused(damaged: Path):

@@ -9,6 +9,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import to_tensor
 
 from tests.odd_pictures import DAMAGED, encode
 from tpccma import evaluate, fine_tune, load_profile
@@ -136,6 +137,23 @@ def test_split_without_a_readable_picture_is_refused(folder: Path, spoilt: Calla
         spoilt(f"{number:04d}.jpg", DAMAGED["nothing"])
     with pytest.raises(ValueError, match=r"Images: none of 20 pictures can be read; get them again"):
         load_corpus(profile_of(folder, "dataset.json", skip_missing=True))
+
+
+def test_karpathys_splits_leave_damaged_pictures_out_where_asked(folder: Path, tmp_path: Path, spoilt: Callable):
+    files = folder / "dataset.json", folder / "Images", to_tensor, 2
+    path = spoilt("0003.jpg", DAMAGED["truncated JPEG"])
+    spoilt("0025.jpg", DAMAGED["bomb"])
+    pairs, reports = karpathy_splits(*files)  # finds out when the picture is read
+    assert len(pairs["test"]) == 20 and "unreadable" not in reports["test"]
+    with pytest.raises(ValueError, match=rf"{path} is no readable picture"):
+        pairs["test"].images[[3]]
+    for _ in range(2):  # hashes are made, then found
+        pairs, reports = karpathy_splits(*files, skip_missing=True, cache_dir=tmp_path / "cache")
+        assert {name: len(part) for name, part in pairs.items()} == {"train": 50, "val": 9, "test": 19}
+        assert {name: report["unreadable"] for name, report in reports.items()} == {"train": 0, "val": 1, "test": 1}
+        assert len(pairs["test"].images[range(19)]) == 19 and path not in pairs["test"].images.paths
+        assert pairs["test"].captions[3] == ["a red thing , number 4", "number 4 is red"]
+    assert (tmp_path / "cache").is_dir()
 
 
 @pytest.mark.parametrize("kind", ["broken chunk", "bomb"])

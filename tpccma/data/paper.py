@@ -40,7 +40,8 @@ def load_paper(data: "PaperData", architecture: "OpenClipModel") -> Corpus:
     root, transform = data.data_dir, image_transform(architecture)
     source = _stream(data, transform)
     files = root / data.captions, root / data.images_dir
-    coco, coco_report = karpathy_splits(*files, transform, data.captions_per_image, data.skip_missing, data.workers)
+    settings = data.captions_per_image, data.skip_missing, data.workers, data.cache_dir
+    coco, coco_report = karpathy_splits(*files, transform, *settings)
     imagenet = imagenet_folders(
         root / data.imagenet_dir, transform, data.imagenet_classes, data.imagenet_prompts, data.workers
     )

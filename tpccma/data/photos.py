@@ -1,6 +1,6 @@
 """Any folder of photographs with captions, for any model that open_clip knows.
 
-Captions come from Karpathy's json, whose splits are kept, or from COCO's json or Flickr8k's ``captions.txt``, which are
+Captions come from Karpathy's json, whose splits are kept, or from COCO's json or a table such as Flickr8k's, which are
 split here by group: photographs that look alike or share a caption stand on one side.
 
 Photographs are turned upright by their EXIF orientation, as whoever looks at the folder sees them.
@@ -62,19 +62,21 @@ def karpathy_splits(
     captions_per_image: int = 5,
     skip_missing: bool = False,
     workers: int = 0,
+    cache_dir: Path | None = None,
 ) -> tuple[dict[str, Pairs], dict[str, dict[str, int]]]:
     """Read the train, val and test split of Karpathy's json for pictures as open_clip's evaluations take them.
 
-    These do not follow the EXIF orientation. No picture is opened here: a damaged one is a
-    `tpccma.data.pictures.DamagedPicture` when it is read, whatever `skip_missing`.
+    These do not follow the EXIF orientation. Pictures are opened here only if damaged ones are to be left out; else one
+    is a `tpccma.data.pictures.DamagedPicture` when it is read.
 
     Args:
         captions: the json.
         images_dir: where its names start from.
         transform: turns a PIL image into (3, H, W) float32.
         captions_per_image: as `tpccma.data.captions.read_captions` takes it.
-        skip_missing: likewise.
+        skip_missing: likewise; damaged pictures are left out and counted, too.
         workers: processes that read pictures ahead.
+        cache_dir: folder in which hashes of pictures that could be read are kept; None keeps nothing.
 
     Returns:
         The pairs of each split, and for each what was read and left out.
@@ -85,6 +87,8 @@ def karpathy_splits(
     pairs, reports = {}, {}
     for split in SPLITS:
         found, reports[split] = _read(captions, images_dir, split, captions_per_image, skip_missing)
+        if skip_missing:
+            found, _, reports[split]["unreadable"] = _readable(found, images_dir, cache_dir, skip_missing)
         pairs[split] = _pairs(found, transform, workers)
     return pairs, reports
 
@@ -99,7 +103,7 @@ def _read(
     found, report = read_captions(captions, images_dir, split, captions_per_image, skip_missing)
     level = logging.WARNING if report.absent or report.short else logging.INFO
     logger.log(level, "%s, %s: %s", captions, split or "all", report)
-    return found, vars(report)
+    return found, dict(vars(report))
 
 
 def _keep(data: "PhotoData", progress: bool) -> tuple[dict[str, Captioned], dict[str, dict[str, int]]]:
@@ -109,31 +113,39 @@ def _keep(data: "PhotoData", progress: bool) -> tuple[dict[str, Captioned], dict
         given = (data.captions, data.images_dir, split, data.captions_per_image, data.skip_missing)
         parts[split], reports[split] = _read(*given)
         if data.skip_missing:
-            parts[split], _, unreadable = _readable(parts[split], data, progress)
-            reports[split] = {**reports[split], "unreadable": unreadable}
+            hashed = _readable(parts[split], data.images_dir, data.cache_dir, True, progress, upright=True)
+            parts[split], _, reports[split]["unreadable"] = hashed
     return parts, reports
 
 
 def _deal(data: "PhotoData", progress: bool) -> tuple[dict[str, Captioned], dict[str, dict[str, int]]]:
     """Deal the photographs of a file without splits out, group by group."""
     found, report = _read(data.captions, data.images_dir, None, data.captions_per_image, data.skip_missing)
-    found, hashes, unreadable = _readable(found, data, progress)
+    places = data.images_dir, data.cache_dir
+    found, hashes, unreadable = _readable(found, *places, data.skip_missing, progress, upright=True)
     splits = split_groups(group_items(hashes, found.captions), data.test_items, data.val_items, data.seed)
     return {name: _take(found, rows) for name, rows in splits.items()}, {"all": {**report, "unreadable": unreadable}}
 
 
-def _readable(found: Captioned, data: "PhotoData", progress: bool) -> tuple[Captioned, Tensor, int]:
+def _readable(
+    found: Captioned,
+    images_dir: Path,
+    cache_dir: Path | None,
+    skip_missing: bool,
+    progress: bool = True,
+    upright: bool = False,
+) -> tuple[Captioned, Tensor, int]:
     """Open all pictures; return the readable ones, their hashes, and the number of others, which may be refused."""
-    readable, hashes, unreadable = hash_images(found.paths, data.cache_dir, progress, upright=True)
-    if unreadable and not data.skip_missing:
+    readable, hashes, unreadable = hash_images(found.paths, cache_dir, progress, upright)
+    if unreadable and not skip_missing:
         raise ValueError(
-            f"{data.images_dir}: {len(unreadable)} pictures cannot be read, such as {unreadable[0]}; get them again, "
+            f"{images_dir}: {len(unreadable)} pictures cannot be read, such as {unreadable[0]}; get them again, "
             "or let them be skipped (data.skip_missing)"
         )
     if unreadable:
-        logger.warning("%s: %d unreadable pictures left out: %s", data.images_dir, len(unreadable), unreadable[:10])
+        logger.warning("%s: %d unreadable pictures left out: %s", images_dir, len(unreadable), unreadable[:10])
     if not readable:
-        raise ValueError(f"{data.images_dir}: none of {len(unreadable)} pictures can be read; get them again")
+        raise ValueError(f"{images_dir}: none of {len(unreadable)} pictures can be read; get them again")
     return _take(found, readable), hashes, len(unreadable)
 
 

@@ -84,7 +84,7 @@ class PhotoData(Part):
 
     kind: Literal["photos"]
     images_dir: PlaceToName = None
-    captions: PlaceToName = None  # dataset_coco.json, captions_*.json or captions.txt
+    captions: PlaceToName = None  # dataset_coco.json, captions_*.json, captions.txt, results.csv, *.token
     has_splits: Switch = False  # as Karpathy's json has
     captions_per_image: Count = 5
     skip_missing: Switch = False  # leave out pictures that are missing, damaged or lack captions, instead of refusing
@@ -115,7 +115,8 @@ class PaperData(Part):
     zeroshot_dir: Place = Path("zeroshot")
     zeroshot_sets: tuple[str, ...] = ("cifar10", "cifar100", "food101", "caltech101", "flowers")
     download: Annotated[bool, Elsewhere] = False  # let torchvision fetch small sets that are missing
-    skip_missing: Switch = False  # go on without missing shards, and without COCO pictures that are missing
+    skip_missing: Switch = False  # go on without missing shards, and without COCO pictures that are missing or damaged
+    cache_dir: Place = Path("runs/cache")  # knows which COCO pictures could be read
     workers: Workers = 0  # processes that read ahead, for each training process
 
 
