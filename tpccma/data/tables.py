@@ -145,9 +145,8 @@ def _of_columns(path: Path, lines: list[str], layout: Layout, name: int) -> Iter
         if len(fields) != layout.width or not (fields[name] and fields[layout.free]):
             line = lines[first - 2][:80]
             raise ValueError(f"{path}, line {first}: expected <image>{layout.delimiter}<caption>, got {line!r}")
-        kind = Path(fields[name]).suffix
-        inner = (line.split(layout.delimiter)[0].strip() for line in lines[first - 1 : last - 1])
-        if kind and any(Path(start).suffix == kind for start in inner):
+        starts = [line.split(layout.delimiter)[0].strip() for line in lines[first - 1 : last - 1]]
+        if any(Path(start).suffix == Path(fields[name]).suffix != "" for start in starts):
             raise ValueError(f"{path}, line {first}: its quotation mark is closed in line {last} only, so that another "
                              "picture would be part of the caption; close it, or double it if it is meant")  # fmt: skip
         yield fields[name], fields[layout.free]
