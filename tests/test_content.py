@@ -18,6 +18,7 @@ from tpccma.data import Corpus, load_corpus
 from tpccma.data.content import content_of_corpus, content_of_files
 from tpccma.data.fashion import COLUMNS
 from tpccma.evidence.table import load_results
+from tpccma.methods import PAIRED
 from tpccma.profiles import Profile
 from tpccma.runs.record import record_run
 from tpccma.runs.sweep import sweep
@@ -121,7 +122,7 @@ def test_two_folders_of_one_shape_give_two_runs_and_two_records(tmp_path: Path, 
 def test_other_data_under_one_name_train_anew_and_spare_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tpccma.runs.record.evaluate", lambda run, corpus, said: {"raw_gap": 1.0})
     profiles = [photos(write_photos(tmp_path / str(i), seed=i)) for i in range(2)]
-    runs = [fine_tune(profile, alpha=0.5, runs_dir=tmp_path / "runs") for profile in profiles]
+    runs = [fine_tune(profile, PAIRED, 0.5, runs_dir=tmp_path / "runs") for profile in profiles]  # as sweeps plan
     assert runs[0].folder != runs[1].folder and all((run.folder / "model.safetensors").is_file() for run in runs)
     weights = [run.encoder.model.state_dict()["text_projection"] for run in runs]
     assert not torch.equal(*weights)
