@@ -88,6 +88,24 @@ def test_splits_share_nothing(folder: Path, captions: str):
         assert corpus.test.images.paths[0].name == "0000.jpg"
 
 
+def test_layout_of_the_captions_makes_no_difference(folder: Path):
+    rows = [line.split(",", 1) for line in (folder / "captions.txt").read_text().split("\n")[1:]]
+    numbers = [place % 2 for place in range(len(rows))]
+    layouts = {
+        "numbered.csv": ["image,caption,id", *(f"{name},{text},{i}" for i, (name, text) in enumerate(rows))],
+        "results.csv": ["image_name| comment_number| comment",
+                        *(f"{name}| {i}| {text}" for i, (name, text) in zip(numbers, rows, strict=True))],
+        "flickr.token": [f"{name}#{i}\t{text}" for i, (name, text) in zip(numbers, rows, strict=True)],
+    }  # fmt: skip
+    expected = load_corpus(profile_of(folder))
+    for name, lines in layouts.items():
+        (folder / name).write_text("\n".join(lines))
+        corpus = load_corpus(profile_of(folder, name))
+        assert corpus.content == expected.content
+        for part, other in ((corpus.train, expected.train), (corpus.test, expected.test)):
+            assert (part.images.paths, part.captions) == (other.images.paths, other.captions)
+
+
 def test_pictures_that_look_alike_stay_on_one_side(folder: Path):
     pair = [folder / "Images" / name for name in ("0003.jpg", "0007.jpg")]
     kept = pair[1].read_bytes()
