@@ -417,7 +417,7 @@ def test_a_loss_returns_the_terms_that_it_names(kind: type[BaselineLoss]):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 def test_alignment_returns_terms_that_it_names(alpha: float):
-    found = tuple(CMALoss(alpha)(*batch(), S, output_dict=True))
+    found = tuple(CMALoss(alpha, paired_weight=1.0)(*batch(), S, output_dict=True))
     assert found == (CMALoss.term_names if alpha else CMALoss.term_names[:1])
 
 

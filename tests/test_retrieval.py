@@ -10,9 +10,14 @@ from tpccma.tasks.retrieval import retrieval_recall
 
 
 def from_scores(scores, captions):
-    """Features whose inner products are the rows of a score matrix, images (N) by captions (N * K)."""
-    scores = torch.tensor(scores, dtype=torch.float32)
-    return torch.eye(len(scores)), scores.T.unflatten(0, (len(scores), captions))
+    """Unit rows whose inner products are a score matrix over 20, images (N) by captions (N * K).
+
+    The width that an image does not use holds what a caption's length lacks to 1.
+    """
+    texts = torch.tensor(scores, dtype=torch.float32).T / 20
+    rest = (1 - texts.square().sum(dim=1, keepdim=True)).sqrt()
+    images = F.pad(torch.eye(len(scores)), (0, 1))
+    return images, torch.cat([texts, rest], dim=1).unflatten(0, (len(scores), captions))
 
 
 def test_recall_of_a_known_case_with_one_caption_each():

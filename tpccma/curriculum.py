@@ -5,6 +5,7 @@ Steps count from 0. Alpha is the share of L_CMA in the loss, see `tpccma.loss`.
 
 import math
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 
 WINDOW = 10  # readings over which norms are smoothed: a quarter of the noise of single batches is left
 MIN_FALL = 0.01  # share of a norm that counts as a fall: about what noise is left with
@@ -20,6 +21,41 @@ def check_alpha(alpha: float) -> float:
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be a number from 0 (plain CLIP) to 1 (alignment only), got {alpha!r}")
     return float(alpha)
+
+
+def check_number(
+    name: str, value: float, low: float | None = 0.0, high: float | None = None, above: bool = False
+) -> float:
+    """Return a value if it is a finite number in its range; True and False are none.
+
+    Args:
+        name: what the message calls it.
+        value: to be checked.
+        low: the least it may be; None for no bound.
+        high: the largest it may be; None for no bound.
+        above: whether it must be above `low`.
+
+    Raises:
+        ValueError: naming the value and the range otherwise.
+    """
+    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    good = good and (low is None or low < value or (low == value and not above))
+    if not good or (high is not None and value > high):
+        floor = "" if low is None else f" {'>' if above else '>='} {low:g}"
+        wanted = f"from {low:g} to {high:g}" if high is not None else "finite" + (floor and f" and{floor}")
+        raise ValueError(f"{name} must be a number, {wanted}, got {value!r}")
+    return value
+
+
+def check_steps(total_steps: int) -> int:
+    """Return a number of steps if it is whole and at least 1.
+
+    Raises:
+        ValueError: naming the value otherwise.
+    """
+    if isinstance(total_steps, bool) or not isinstance(total_steps, Integral) or total_steps < 1:
+        raise ValueError(f"total_steps must be at least 1, a whole number, got {total_steps!r}")
+    return total_steps
 
 
 @dataclass(frozen=True)
@@ -98,8 +134,10 @@ class ThreePhaseCurriculum:
         min_anchor: float = 0.1,
         patience: float = 0.05,
     ):
-        if total_steps < 1:
-            raise ValueError(f"total_steps must be at least 1, got {total_steps!r}")
+        check_steps(total_steps)
+        shares = {"anchor": anchor, "ramp_end": ramp_end, "deadline": deadline, "min_anchor": min_anchor}
+        for name, value in (shares | {"slow_rate": slow_rate, "patience": patience}).items():
+            check_number(name, value, low=None)
         if not 0 <= anchor <= ramp_end <= deadline < 1:
             got = f"{anchor=}, {ramp_end=}, {deadline=}"
             raise ValueError(f"shares must satisfy 0 <= anchor <= ramp_end <= deadline < 1, got {got}")

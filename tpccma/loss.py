@@ -5,7 +5,8 @@ intra-modal geometry matching [digest]; their formulas are not public, so every 
 The functions below are the text of the method. `CMALoss` computes the same in one pass, see `tpccma.fused`.
 
 Legend: B pairs in the global batch, D embedding width. In all functions x is (B, D), image embeddings with rows of unit
-length, and y (B, D), the text embeddings of the same pairs.
+length, which is not checked, and y (B, D), the text embeddings of the same pairs; the terms are computed in float32
+at least. What is refused, by a ValueError, and what is not is said in `tpccma.checks`.
 """
 
 import math
@@ -16,9 +17,12 @@ import torch.nn.functional as F
 from open_clip.loss import ClipLoss, gather_features
 from torch import Tensor
 
+from tpccma.checks import Checked, alike, check_bias, check_scale, scalar_beside
 from tpccma.closed_form import HELD, Mix, Weights
-from tpccma.curriculum import check_alpha
+from tpccma.curriculum import check_alpha, check_number
 from tpccma.fused import TERM_NAMES, OnePass
+
+MOST_HARDNESS = 100.0  # from there on the hardest negative counts alone, and float32 would run out of digits
 
 
 def reweighted_contrast(x: Tensor, y: Tensor, logit_scale: Tensor, hardness: float = 1.0) -> Tensor:
@@ -31,9 +35,9 @@ def reweighted_contrast(x: Tensor, y: Tensor, logit_scale: Tensor, hardness: flo
     Args:
         x: image embeddings.
         y: text embeddings.
-        logit_scale: scalar s.
-        hardness: beta >= 0; 0 weighs all negatives alike. It stands on the logit, as in the published form: a beta on
-            the bare cosine weighs nothing beside s = 100.
+        logit_scale: scalar s > 0.
+        hardness: beta, 0 to 100; 0 weighs all negatives alike. It stands on the logit, as in the published form: a beta
+            on the bare cosine weighs nothing beside s = 100.
 
     Returns:
         A scalar, the mean over the 2 B anchors; 0 for a batch of one pair.
@@ -41,8 +45,10 @@ def reweighted_contrast(x: Tensor, y: Tensor, logit_scale: Tensor, hardness: flo
     Source: arXiv 2604.00279 [digest: negative-sample re-weighting]; the formula [ours] after Robinson et al., arXiv
     2010.04592, eq. 3-4.
     """
+    x, y = alike(torch.float32, x=x, y=y)
+    logit_scale, hardness = check_scale(logit_scale), check_number("hardness", hardness, high=MOST_HARDNESS)
     if len(x) < 2:
-        return x.sum() * 0
+        return (x.sum() + y.sum()) * 0
     losses = [_anchor_losses(x, y, logit_scale, hardness), _anchor_losses(y, x, logit_scale, hardness)]
     return torch.cat(losses).mean()
 
@@ -68,6 +74,7 @@ def geometry_mismatch(x: Tensor, y: Tensor) -> Tensor:
     Source: arXiv 2604.00279 [digest: intra-modal geometry matching]; the formula [ours] after CyCLIP, arXiv
     2205.14459, whose mean over pairs is multiplied by the batch size too.
     """
+    x, y = alike(torch.float32, x=x, y=y)
     difference = x @ x.T - y @ y.T
     own = torch.eye(len(x), dtype=torch.bool, device=x.device)
     return difference.masked_fill(own, 0).square().sum(1).mean()
@@ -80,6 +87,7 @@ def centroid_distance(x: Tensor, y: Tensor) -> Tensor:
         x: image embeddings.
         y: text embeddings.
     """
+    x, y = alike(torch.float32, x=x, y=y)
     return (x.mean(0) - y.mean(0)).square().sum()
 
 
@@ -90,7 +98,22 @@ def paired_distance(x: Tensor, y: Tensor) -> Tensor:
         x: image embeddings.
         y: text embeddings.
     """
+    x, y = alike(torch.float32, x=x, y=y)
     return F.mse_loss(x, y, reduction="none").sum(1).mean()
+
+
+def check_weights(name: str, weights: Weights) -> Weights:
+    """Return the weights of L_CMA's terms, and beta, if each is in its range.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    if not isinstance(weights, Weights):
+        raise ValueError(f"{name} must be a tpccma.closed_form.Weights, got {weights!r}")
+    for term, weight in zip(Weights._fields[:4], weights, strict=False):
+        check_number(f"{term}_weight", weight)
+    check_number("hardness", weights.hardness, high=MOST_HARDNESS)
+    return weights
 
 
 class CMALoss(ClipLoss):
@@ -101,6 +124,7 @@ class CMALoss(ClipLoss):
     >>> sum(losses.values())  # the total, as open_clip's training loop adds it up
 
     Loss and gradients come out of one pass, in float32 at least, whose memory grows with B and not with its square.
+    Its settings are checked whenever they are set.
 
     Args:
         alpha: share of L_CMA, 0 to 1; 0 is `ClipLoss`. May be changed between steps.
@@ -108,7 +132,7 @@ class CMALoss(ClipLoss):
         geometry_weight: weight of `geometry_mismatch`, >= 0; CyCLIP's.
         centroid_weight: weight of `centroid_distance`, >= 0.
         paired_weight: weight of `paired_distance`, >= 0.
-        hardness: beta of the negative re-weighting, >= 0.
+        hardness: beta of the negative re-weighting, 0 to 100.
         **clip_arguments: `ClipLoss`'s own: local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod.
             L_CMA always looks at the whole global batch.
 
@@ -119,6 +143,8 @@ class CMALoss(ClipLoss):
     """
 
     term_names = TERM_NAMES
+    alpha = Checked(lambda name, value: check_alpha(value))
+    weights = Checked(check_weights)
 
     def __init__(
         self,
@@ -132,12 +158,8 @@ class CMALoss(ClipLoss):
         **clip_arguments,
     ):
         super().__init__(**clip_arguments)
-        self.alpha = check_alpha(alpha)
+        self.alpha = alpha
         self.weights = Weights(reweighted_weight, geometry_weight, centroid_weight, paired_weight, hardness)
-        for name, value in self.weights._asdict().items():
-            if not 0 <= value < math.inf:
-                label = name if name == "hardness" else f"{name}_weight"
-                raise ValueError(f"{label} must be finite and >= 0, got {value!r}")
 
     def forward(
         self,
@@ -150,18 +172,23 @@ class CMALoss(ClipLoss):
         """Compute the loss of this process's share of the batch.
 
         Args:
-            image_features: (B / world_size, D), rows of unit length.
+            image_features: (B / world_size, D), rows of unit length, B >= 1.
             text_features: (B / world_size, D), rows of unit length; row i describes image i.
-            logit_scale: scalar, the inverse temperature (not its logarithm).
+            logit_scale: scalar or (1,), the inverse temperature (not its logarithm); a number, > 0. A tensor that holds
+                0, infinity or NaN makes the loss or its gradient NaN.
             logit_bias: scalar added to the contrastive logits, where the model has one; a softmax does not see it.
             output_dict: return the weighted terms instead of their sum.
 
         Returns:
             The scalar total, or the terms that add up to it: of `term_names` the first, and for alpha > 0 the others
-            whose weights are not 0.
+            whose weights are not 0. Of one pair the contrasts and the geometry are 0.
+
+        Raises:
+            ValueError: if shapes or devices do not match, there is no pair, features are no floating point tensors, or
+                a number is out of range.
         """
-        given = image_features, text_features, logit_scale, logit_bias
-        small = len(image_features) * self.world_size <= HELD
+        given = _given(image_features, text_features, logit_scale, logit_bias)
+        small = len(given[0]) * self.world_size <= HELD
         if self.local_loss or (self.alpha == 0 and small):  # there bit for bit ClipLoss
             losses = self.plain(*given)
         else:
@@ -173,10 +200,11 @@ class CMALoss(ClipLoss):
         self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor, logit_bias: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Compute the terms one by one, as written above, with matrices of B x B. Args and Returns as in `forward`."""
-        clip = super().forward(image_features, text_features, logit_scale, logit_bias)
+        *local, logit_scale, logit_bias = _given(image_features, text_features, logit_scale, logit_bias)
+        clip = super().forward(*local, logit_scale, logit_bias)
         if self.alpha == 0:
             return {"contrastive_loss": clip}
-        x, y = gather_pair(self, image_features, text_features)
+        x, y = gather_pair(self, *local)
         terms = {
             "reweighted_loss": lambda: reweighted_contrast(x, y, logit_scale, self.weights.hardness),
             "geometry_loss": lambda: geometry_mismatch(x, y),
@@ -198,18 +226,24 @@ class CMALoss(ClipLoss):
 
         Args as in `forward`.
         """
-        features = image_features, text_features, logit_scale, logit_bias
-        return self._pass(features, self.weights, [Mix(1, 0), Mix(0, 1)])
+        given = _given(image_features, text_features, logit_scale, logit_bias)
+        return self._pass(given, self.weights, [Mix(1, 0), Mix(0, 1)])
 
-    def _pass(self, features: tuple, weights: Weights, mixes: list[Mix]) -> OnePass:
-        x, y = gather_pair(self, *features[:2])
-        return OnePass((x, y, *features[2:]), weights, mixes, self._alone)
+    def _pass(self, given: tuple, weights: Weights, mixes: list[Mix]) -> OnePass:
+        x, y = gather_pair(self, *given[:2])
+        scalars = (scalar_beside(x, value) for value in given[2:])
+        return OnePass((x, y, *scalars), weights, mixes, self._alone)
 
     def _alone(self, alpha: float) -> Callable[..., dict[str, Tensor]]:
         """Give the plain form in one process that holds the whole batch."""
         loss = CMALoss(alpha)
         loss.weights = self.weights
         return loss.plain
+
+
+def _given(image_features: Tensor, text_features: Tensor, logit_scale: Tensor, logit_bias: Tensor | None) -> tuple:
+    pair = alike(image_features=image_features, text_features=text_features)
+    return *pair, check_scale(logit_scale), check_bias(logit_bias)
 
 
 def gather_pair(loss: ClipLoss, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ Legend: B pairs in the global batch, D embedding width, F width of a sentence em
 from open_clip.loss import ClipLoss
 from torch import Tensor
 
+from tpccma.checks import alike, check_scale
 from tpccma.loss import gather_pair
 
 
@@ -30,12 +31,12 @@ class BaselineLoss(ClipLoss):
     def forward(
         self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor, output_dict: bool = False, **inputs
     ) -> Tensor | dict[str, Tensor]:
-        """Compute the loss of this process's share of the batch.
+        """Compute the loss of this process's share of the batch; terms beside L_CLIP in float32 at least.
 
         Args:
-            image_features: (B / world_size, D), rows of unit length.
+            image_features: (B / world_size, D), rows of unit length, which is not checked, see `tpccma.checks`.
             text_features: (B / world_size, D), rows of unit length; row i describes image i.
-            logit_scale: scalar, the inverse temperature (not its logarithm).
+            logit_scale: scalar or (1,), the inverse temperature (not its logarithm); a number, > 0.
             output_dict: return the weighted terms instead of their sum.
             **inputs: what `inputs` names, of this process's share.
 
@@ -43,13 +44,15 @@ class BaselineLoss(ClipLoss):
             The scalar total, or the terms that add up to it.
 
         Raises:
-            ValueError: if `terms` returned one that `term_names` does not name, which no log would show.
+            ValueError: if shapes, types or devices do not match, or a number is out of range; and if `terms` returned
+                one that `term_names` does not name, which no log would show.
         """
-        losses = {}
+        losses, scale = {}, check_scale(logit_scale)
+        pair = alike(image_features=image_features, text_features=text_features)
         if "contrastive_loss" in self.term_names:
-            losses["contrastive_loss"] = super().forward(image_features, text_features, logit_scale)
-        x, y = gather_pair(self, image_features, text_features)
-        losses |= self.terms(x, y, logit_scale, **{name: self._gathered(value) for name, value in inputs.items()})
+            losses["contrastive_loss"] = super().forward(*pair, scale)
+        x, y = gather_pair(self, *pair)
+        losses |= self.terms(x, y, scale, **{name: self._gathered(value) for name, value in inputs.items()})
         unnamed = sorted(losses.keys() - set(self.term_names))
         if unnamed:
             raise ValueError(f"{type(self).__name__}.term_names lacks {unnamed}: name every term that it returns")

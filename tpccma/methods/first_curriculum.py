@@ -8,7 +8,7 @@ raised cosine. Steps count from 0.
 import math
 from typing import TYPE_CHECKING
 
-from tpccma.curriculum import check_alpha
+from tpccma.curriculum import check_alpha, check_number, check_steps
 
 if TYPE_CHECKING:
     from tpccma.curriculum import GradientReading
@@ -53,8 +53,10 @@ class FirstReadingCurriculum:
         slow_rate: float = 0.5,
         shape: str = "cosine",
     ):
-        if total_steps < 1:
-            raise ValueError(f"total_steps must be at least 1, got {total_steps!r}")
+        check_steps(total_steps)
+        numbers = {"anchor": anchor, "ramp_end": ramp_end, "deadline": deadline, "slow_rate": slow_rate}
+        for name, value in numbers.items():
+            check_number(name, value, low=None)
         if not 0 <= anchor <= ramp_end <= deadline < 1:
             raise ValueError(
                 "shares must satisfy 0 <= anchor <= ramp_end <= deadline < 1, "

@@ -16,9 +16,21 @@ import torch
 from open_clip.loss import ClipLoss
 from torch import Tensor
 
-from tpccma.curriculum import check_alpha
+from tpccma.checks import Checked, alike, check_scale, scalar_beside
+from tpccma.curriculum import check_alpha, check_number
 from tpccma.fused import TERM_NAMES, shares
 from tpccma.loss import centroid_distance, gather_pair, paired_distance
+
+
+def check_weights(name: str, weights: dict[str, float]) -> dict[str, float]:
+    """Return the weights of the terms if all are finite and >= 0.
+
+    Raises:
+        ValueError: naming the first that is not.
+    """
+    for term, weight in weights.items():
+        check_number(f"{term}_weight", weight)
+    return dict(weights)
 
 
 class FirstReadingLoss(ClipLoss):
@@ -40,6 +52,9 @@ class FirstReadingLoss(ClipLoss):
     """
 
     term_names = TERM_NAMES
+    alpha = Checked(lambda name, value: check_alpha(value))
+    hardness = Checked(check_number)
+    weights = Checked(check_weights)
 
     def __init__(
         self,
@@ -53,16 +68,13 @@ class FirstReadingLoss(ClipLoss):
         **clip_arguments,
     ):
         super().__init__(**clip_arguments)
-        self.alpha, self.hardness = check_alpha(alpha), hardness
+        self.alpha, self.hardness = alpha, hardness
         self.weights = {
             "reweighted": reweighted_weight,
             "geometry": geometry_weight,
             "centroid": centroid_weight,
             "paired": paired_weight,
         }
-        for name, value in {**{f"{name}_weight": w for name, w in self.weights.items()}, "hardness": hardness}.items():
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
 
     def forward(
         self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor, output_dict: bool = False
@@ -70,20 +82,24 @@ class FirstReadingLoss(ClipLoss):
         """Compute the loss of this process's share of the batch.
 
         Args:
-            image_features: (B / world_size, D), rows of unit length.
+            image_features: (B / world_size, D), rows of unit length, which is not checked, see `tpccma.checks`.
             text_features: (B / world_size, D), rows of unit length; row i describes image i.
-            logit_scale: scalar, the inverse temperature (not its logarithm).
+            logit_scale: scalar or (1,), the inverse temperature (not its logarithm); a number, > 0.
             output_dict: return the weighted terms instead of their sum.
 
         Returns:
             The scalar total, or the terms that add up to it: of `term_names` the first, and for alpha > 0 the others
             whose weights are not 0.
+
+        Raises:
+            ValueError: if shapes, types or devices do not match, or a number is out of range.
         """
-        clip = super().forward(image_features, text_features, logit_scale)
+        local, logit_scale = alike(image_features=image_features, text_features=text_features), check_scale(logit_scale)
+        clip = super().forward(*local, logit_scale)
         losses = {"contrastive_loss": clip}
         if self.alpha > 0:
             losses["contrastive_loss"] = (1 - self.alpha) * clip
-            x, y = gather_pair(self, image_features, text_features)
+            x, y = gather_pair(self, *local)
             for name, term in self.terms_of(x, y, logit_scale).items():
                 losses[f"{name}_loss"] = self.alpha * self.weights[name] * term
         return losses if output_dict else sum(losses.values())
@@ -106,7 +122,8 @@ class FirstReadingLoss(ClipLoss):
 
     def read(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor) -> "FirstReadingRead":
         """Take the gradients before alpha is known, as `tpccma.loss.CMALoss.read` does. Args as in `forward`."""
-        return FirstReadingRead(self, image_features, text_features, logit_scale)
+        local = alike(image_features=image_features, text_features=text_features)
+        return FirstReadingRead(self, *local, scalar_beside(local[0], check_scale(logit_scale)))
 
 
 class FirstReadingRead:
@@ -162,8 +179,10 @@ def reweighted_by_cosine(x: Tensor, y: Tensor, logit_scale: Tensor, hardness: fl
 
     Source: the first reading [ours], after Robinson et al., arXiv 2010.04592, where the weight is a power of the logit.
     """
+    x, y = alike(torch.float32, x=x, y=y)
+    logit_scale, hardness = check_scale(logit_scale), check_number("hardness", hardness)
     if len(x) < 2:
-        return x.sum() * 0
+        return (x.sum() + y.sum()) * 0
     return (_anchor_losses(x, y, logit_scale, hardness).mean() + _anchor_losses(y, x, logit_scale, hardness).mean()) / 2
 
 
@@ -187,6 +206,7 @@ def mean_geometry_mismatch(x: Tensor, y: Tensor) -> Tensor:
     Args as in `reweighted_by_cosine`. Returns a scalar, 0 for a batch of one pair. CyCLIP, arXiv 2205.14459, multiplies
     the mean by the batch size; the first reading [ours] did not.
     """
+    x, y = alike(torch.float32, x=x, y=y)
     count = len(x)
     difference = x @ x.T - y @ y.T
     difference.diagonal().zero_()

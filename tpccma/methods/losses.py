@@ -8,6 +8,9 @@ arguments and look at the whole global batch. What is done to a finished model i
 
 `tpccma.methods` gives them the names that `tpccma.fine_tune` takes.
 
+Settings are checked whenever they are set; embeddings as `tpccma.checks` says, not for their length. All terms are
+computed in float32 at least.
+
 Legend: B pairs in the global batch, N rows, D embedding width, F width of a sentence embedding, s logit scale.
 """
 
@@ -15,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tpccma.checks import Checked, alike, check_above_0, check_scale, check_share
+from tpccma.curriculum import check_number
 from tpccma.loss import paired_distance
 from tpccma.methods.baseline import BaselineLoss
 
@@ -27,6 +32,7 @@ class AlignCLIPLoss(BaselineLoss):
 
     term_names = ("contrastive_loss", "separation_loss")
     inputs = ("sentences",)
+    weight = Checked(check_number)
 
     def __init__(self, weight: float = 0.5, **clip_arguments):
         super().__init__(**clip_arguments)
@@ -51,9 +57,15 @@ def intra_modal_separation(x: Tensor, y: Tensor, scale: Tensor, sentences: Tenso
 
     Returns:
         A scalar.
+
+    Raises:
+        ValueError: if shapes, types or devices do not match.
     """
+    (x, y), (sentences,) = alike(torch.float32, x=x, y=y), alike(torch.float32, sentences=sentences)
+    if len(sentences) != len(x):
+        raise ValueError(f"there are {len(sentences)} sentences and {len(x)} pairs: pass one sentence a pair")
     distance = 1 - sentences @ sentences.T
-    logits = scale * torch.where(_own(x), (x * y).sum(1)[:, None], x @ x.T * distance)
+    logits = check_scale(scale) * torch.where(_own(x), (x * y).sum(1)[:, None], x @ x.T * distance)
     return _diagonal_entropy(logits)
 
 
@@ -65,6 +77,8 @@ class M2MixLoss(BaselineLoss):
 
     term_names = ("contrastive_loss", "mix_loss")
     inputs = ("epoch",)
+    weight = Checked(check_number)
+    shape, temperature = Checked(check_above_0), Checked(check_above_0)
 
     def __init__(self, weight: float = 0.05, shape: float = 0.5, temperature: float = 0.07, **clip_arguments):
         super().__init__(**clip_arguments)
@@ -72,6 +86,7 @@ class M2MixLoss(BaselineLoss):
 
     def terms(self, x: Tensor, y: Tensor, scale: Tensor, epoch: int) -> dict[str, Tensor]:
         """Return ``mix_loss``."""
+        check_number("epoch", epoch)
         share = torch.distributions.Beta(self.shape, self.shape).sample().to(x.device)
         return {"mix_loss": self.weight / (epoch + 1) * mixed_contrast(x, y, share, self.temperature)}
 
@@ -91,6 +106,8 @@ def mixed_contrast(x: Tensor, y: Tensor, share: Tensor, temperature: float = 0.0
     Returns:
         A scalar.
     """
+    x, y = alike(torch.float32, x=x, y=y)
+    check_above_0("temperature", temperature)
     mixed, positive = slerp(x, y, share), (x * y).sum(1)[:, None]
     return sum(_diagonal_entropy(torch.where(_own(x), positive, anchor @ mixed.T) / temperature) for anchor in (x, y))
 
@@ -101,6 +118,7 @@ def slerp(x: Tensor, y: Tensor, share: Tensor) -> Tensor:
     The angle is kept 0.0014 away from 0 and from a half circle, where its sine would vanish. Of opposite rows, whose
     arc could lead anywhere, the part along x and y is returned, which is shorter.
     """
+    x, y = alike(torch.float32, x=x, y=y)
     cosine = (x * y).sum(1, keepdim=True).clamp(-1 + 1e-6, 1 - 1e-6)
     angle = cosine.acos()
     sine = angle.sin()
@@ -117,6 +135,7 @@ class CLIPRefineLoss(BaselineLoss):
 
     term_names = ("reference_loss", "distillation_loss")
     inputs = ("raw", "teacher")
+    mixing = Checked(check_share)
 
     def __init__(self, mixing: float = 0.5, **clip_arguments):
         super().__init__(**clip_arguments)
@@ -141,6 +160,7 @@ def random_feature_alignment(images: Tensor, texts: Tensor, reference: Tensor) -
     Returns:
         A scalar.
     """
+    images, texts, reference = alike(torch.float32, images=images, texts=texts, reference=reference)
     return ((images - reference).square().sum() + (texts - reference).square().sum()) / (2 * len(images))
 
 
@@ -170,7 +190,9 @@ def hybrid_distillation(
     Returns:
         A scalar >= 0.
     """
-    student, teacher = scale * x @ y.T, teacher_scale * teacher_x @ teacher_y.T
+    x, y, teacher_x, teacher_y = alike(torch.float32, x=x, y=y, teacher_x=teacher_x, teacher_y=teacher_y)
+    check_share("mixing", mixing)
+    student, teacher = check_scale(scale) * x @ y.T, check_scale(teacher_scale) * teacher_x @ teacher_y.T
     total = 0
     for logits, target in ((student, teacher), (student.T, teacher.T)):
         wanted = mixing * torch.eye(len(x), device=x.device) + (1 - mixing) * target.detach().softmax(1)
@@ -185,6 +207,7 @@ class CSAlignerLoss(BaselineLoss):
     """
 
     term_names = ("contrastive_loss", "divergence_loss")
+    weight = Checked(check_number)
 
     def __init__(self, weight: float = 1.0, **clip_arguments):
         super().__init__(**clip_arguments)
@@ -203,11 +226,18 @@ def cauchy_schwarz_divergence(x: Tensor, y: Tensor, bandwidth: float | None = No
     Args:
         x: (N, D) image embeddings.
         y: (N, D) text embeddings.
-        bandwidth: of the kernel; None takes the median distance between two rows of x and y together.
+        bandwidth: of the kernel, > 0; None takes the median distance between two rows of x and y together. So small
+            that no row is near another, it gives infinity.
 
     Returns:
         A scalar >= 0.
+
+    Raises:
+        ValueError: if shapes, types or devices do not match, or the bandwidth is not above 0.
     """
+    x, y = alike(torch.float32, x=x, y=y)
+    if bandwidth is not None:
+        check_above_0("bandwidth", bandwidth)
     squares = _squared_distances(torch.cat([x, y]))
     if bandwidth is None:
         rows, columns = torch.triu_indices(len(squares), len(squares), offset=1)
@@ -249,14 +279,18 @@ def uniformity_potential(x: Tensor, rate: float = 2.0) -> Tensor:
     """Measure how unevenly points are spread: log of the mean of ``exp(-rate d^2)`` over pairs of distinct rows.
 
     Args:
-        x: (N, D), N >= 2.
-        rate: of the Gaussian potential.
+        x: (N, D).
+        rate: of the Gaussian potential, > 0.
 
     Returns:
-        A scalar <= 0; smaller is more even.
+        A scalar <= 0; smaller is more even. Of one row 0.
 
     Source: Wang and Isola, arXiv 2005.10242.
     """
+    (x,) = alike(torch.float32, x=x)
+    check_above_0("rate", rate)
+    if len(x) < 2:
+        return x.sum() * 0
     rows, columns = torch.triu_indices(len(x), len(x), offset=1)
     return (-rate * _squared_distances(x)[rows, columns]).exp().mean().log()
 

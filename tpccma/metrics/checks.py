@@ -12,6 +12,7 @@ Rows = Tensor | np.ndarray
 
 UNIT_TOLERANCE = 1e-3  # of a row's length, for measures whose third digit counts
 SAFE = 1e-15  # the square of a length between this and its inverse neither vanishes in float32 nor overflows
+SMALLEST, LARGEST = 1e-75, 1e75  # numbers whose fourth power neither vanishes in float64 nor overflows
 HALF_TOLERANCE = 1e-2  # for what may come in half precision: bfloat16 keeps 8 bits, so a length may be off by 2**-8
 
 
@@ -19,7 +20,7 @@ def as_rows(x: Rows, name: str = "x", first: int = 0) -> Tensor:
     """Checks a cloud of embeddings and returns it as float64, on the device it is on, without gradient.
 
     Args:
-        x: (N, D) tensor or array, N and D at least 1.
+        x: (N, D) tensor or array of real numbers, N and D at least 1; integers, True and False are numbers too.
         name: what the messages call it.
         first: the number that the messages give its first row.
 
@@ -27,15 +28,41 @@ def as_rows(x: Rows, name: str = "x", first: int = 0) -> Tensor:
         (N, D) float64 tensor.
 
     Raises:
-        ValueError: if ``x`` is not two-dimensional, is empty, or holds NaN or infinity (names the first such row).
+        ValueError: if ``x`` is not two-dimensional, is empty, or holds NaN or infinity (names the first such row), or
+            numbers whose powers are lost: above 1e75, or none but 0 above 1e-75.
     """
-    rows = torch.as_tensor(x).detach().to(torch.float64)
+    rows = real(x, name).detach().to(torch.float64)
     check_shape(rows, name)
     bad = (~rows.isfinite().all(dim=1)).nonzero()
     if len(bad):
         found = f"in row {first + bad[0].item()} ({len(bad)} such rows)"
         raise ValueError(f"{name} holds NaN or infinity {found}: drop them")
+    largest = max(abs(end.item()) for end in rows.aminmax())
+    if largest and not SMALLEST <= largest <= LARGEST:
+        found = f"the largest number of {name} is {largest:.6g} in size"
+        raise ValueError(f"{found}: divide by it, outside {SMALLEST:g} to {LARGEST:g} squares are lost")
     return rows
+
+
+def real(x: Rows, name: str) -> Tensor:
+    """Gives a tensor of real numbers, which shares their memory where torch can: not of a file opened for reading."""
+    try:
+        rows = x if isinstance(x, Tensor) else torch.as_tensor(np.require(array(x, name), requirements=["C", "W"]))
+    except TypeError as error:
+        raise ValueError(f"{name} is of type {array(x, name).dtype}: pass real numbers, (N, D)") from error
+    if rows.is_complex():
+        raise ValueError(f"{name} is of type {rows.dtype}: pass real numbers, (N, D)")
+    return rows
+
+
+def array(x: Rows, name: str) -> Rows:
+    """Leaves a tensor as it is and makes an array of all else; refuses what makes none."""
+    try:
+        return x if isinstance(x, Tensor) else np.asarray(x)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}, of type {type(x).__name__}, makes no matrix ({error}): pass rows of one width"
+        ) from error
 
 
 def check_shape(x: Rows, name: str, minimum: int = 1) -> None:
@@ -87,14 +114,16 @@ def unit_rows(x: Rows, name: str, normalize: bool = False, minimum: int = 2, fir
 
     Raises:
         ValueError: if ``x`` is not a finite (N, D) matrix, has too few rows, or a row's length is not 1 within 1e-3
-            (with ``normalize``: is 0).
+            (with ``normalize``: is below 1e-75).
     """
     rows = as_rows(x, name, first)
     check_shape(rows, name, minimum)
     if normalize:
-        zero = (rows.norm(dim=1) == 0).nonzero()
+        lengths = rows.norm(dim=1)
+        zero = (lengths < SMALLEST).nonzero()
         if len(zero):
-            raise ValueError(f"row {first + zero[0].item()} of {name} has length 0, not 1: drop it")
+            row = zero[0].item()
+            raise ValueError(f"row {first + row} of {name} has length {lengths[row].item():.6g}, not 1: drop it")
         return F.normalize(rows, dim=1, eps=0)
     remedy = "L2-normalise the rows first (modality_gap does with normalize=True)"
     check_unit_length(rows, name, UNIT_TOLERANCE, remedy, first)
@@ -110,15 +139,24 @@ def check_pairs(x: Rows, y: Rows, normalize: bool = False, minimum: int = 2) -> 
     Raises:
         ValueError: as ``unit_rows``, and if the shapes differ.
     """
+    check_same_device(x, y)
     x, y = unit_rows(x, "x", normalize, minimum), unit_rows(y, "y", normalize, minimum)
     check_same_shape(x, y)
     return x, y
 
 
 def check_same_shape(x: Rows, y: Rows) -> None:
-    """Refuses two modalities that are no pairs, row by row."""
+    """Refuses two modalities that are no pairs, row by row, or lie on two devices."""
     if x.shape != y.shape:
         raise ValueError(f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}: pass pairs, row i of x with row i of y")
+    check_same_device(x, y)
+
+
+def check_same_device(x: Rows, y: Rows) -> None:
+    """Refuses two modalities on two devices; arrays are on the CPU."""
+    one, other = (torch.device(getattr(rows, "device", "cpu")) for rows in (x, y))
+    if one != other:
+        raise ValueError(f"x is on {one} and y on {other}: move both to one device")
 
 
 def two_clouds(x: Rows, y: Rows) -> tuple[Tensor, Tensor]:
@@ -130,6 +168,7 @@ def two_clouds(x: Rows, y: Rows) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: as ``as_rows``, and if the widths differ.
     """
+    check_same_device(x, y)
     x, y = as_rows(x, "x"), as_rows(y, "y")
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x has width {x.shape[1]} and y has width {y.shape[1]}: embed both in one space")

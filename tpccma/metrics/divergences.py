@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tpccma.metrics.checks import Rows, as_rows, check_shape, two_clouds
+from tpccma.metrics.checks import LARGEST, SMALLEST, Rows, as_rows, check_same_device, check_shape, two_clouds
 
 
 class Frechet(NamedTuple):
@@ -81,14 +81,17 @@ def median_bandwidth(x: Rows, y: Rows, max_rows: int = 2000) -> float:
     Args:
         x: (N, D) embeddings.
         y: (M, D) embeddings.
-        max_rows: from a larger pool only so many rows are taken, evenly spaced, which saves minutes and gigabytes.
+        max_rows: from a larger pool only so many rows are taken, evenly spaced, which saves minutes and gigabytes; at
+            least 2.
 
     Returns:
         The bandwidth, above 0.
 
     Raises:
-        ValueError: if the input is malformed, or half of the pairs of rows coincide.
+        ValueError: if the input is malformed, ``max_rows`` is below 2, or half of the pairs of rows coincide.
     """
+    if not max_rows >= 2:
+        raise ValueError(f"max_rows is {max_rows}: pass 2 or more, usually 2000")
     pooled = torch.cat(two_clouds(x, y))
     if len(pooled) > max_rows:
         pooled = pooled[torch.linspace(0, len(pooled) - 1, max_rows, device=pooled.device).round().long()]
@@ -118,7 +121,7 @@ def mmd(x: Rows, y: Rows, bandwidth: float | None = None) -> float:
         MMD, in [0, 2^0.5].
 
     Raises:
-        ValueError: if the input is malformed or the bandwidth is not above 0.
+        ValueError: if the input is malformed or the bandwidth is not in 1e-75 to 1e75.
 
     Source: Gretton et al. 2012, JMLR 13, eq. 5 (biased estimate).
     """
@@ -138,7 +141,8 @@ def cauchy_schwarz(x: Rows, y: Rows, bandwidth: float | None = None) -> float:
         The divergence in nats, at least 0; 0 for equal sets.
 
     Raises:
-        ValueError: if the input is malformed, the bandwidth is not above 0, or is so small that no x is near any y.
+        ValueError: if the input is malformed, the bandwidth is not in 1e-75 to 1e75, or is so small that no x is near
+            any y.
 
     Source: Principe et al. 2000; used for this purpose by CS-Aligner, with an unpublished width.
     """
@@ -221,6 +225,7 @@ def linear_cka(x: Rows, y: Rows) -> float:
 
     Source: Kornblith et al. 2019, arXiv 1905.00414.
     """
+    check_same_device(x, y)
     x, y = as_rows(x, "x"), as_rows(y, "y")
     if len(x) != len(y):
         raise ValueError(f"x has {len(x)} rows and y has {len(y)}: linear CKA needs pairs")
@@ -251,7 +256,8 @@ def _kernel_means(x: Rows, y: Rows, bandwidth: float | None) -> tuple[float, flo
     """Mean Gaussian kernel within x, within y and between them."""
     x, y = two_clouds(x, y)
     width = median_bandwidth(x, y) if bandwidth is None else bandwidth
-    if not width > 0:
-        raise ValueError(f"bandwidth is {bandwidth}: pass a number above 0, or None for the median heuristic")
+    if not SMALLEST <= width <= LARGEST:
+        wanted = f"pass a number above 0, {SMALLEST:g} to {LARGEST:g}, or None for the median heuristic"
+        raise ValueError(f"bandwidth is {width}: {wanted}")
     rate = 1 / (2 * width**2)
     return mean_kernel(x, x, rate), mean_kernel(y, y, rate), mean_kernel(x, y, rate)

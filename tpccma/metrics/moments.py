@@ -7,11 +7,10 @@ Legend: `N` pairs, `D` width, `P` parts. Moments: (3 + 2 D,) float64, that is N,
 squared length of x_i - y_i about its mean), then the mean of x and the mean of y.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from tpccma.metrics.checks import SAFE, UNIT_TOLERANCE, Rows, check_same_shape, check_shape, unit_rows
+from tpccma.metrics.checks import SAFE, UNIT_TOLERANCE, Rows, array, check_same_shape, check_shape, real, unit_rows
 
 SPAN = 2**24  # numbers of one modality that are summed before anything is decided
 BLOCK = 2**18  # of them taken at a time on a CPU: what stays in a core's cache; a GPU takes all
@@ -34,9 +33,10 @@ def moments(x: Rows, y: Rows, normalize: bool = False, minimum: int = 2) -> Tens
     Raises:
         ValueError: as ``check_pairs``.
     """
-    x, y = (rows if isinstance(rows, Tensor) else np.asarray(rows) for rows in (x, y))
+    x, y = array(x, "x"), array(y, "y")
     for rows, name in ((x, "x"), (y, "y")):
         check_shape(rows, name, minimum)
+        real(rows[:1], name)
     check_same_shape(x, y)
     rows = max(1, SPAN // x.shape[1])
     whole = None
@@ -130,5 +130,4 @@ def _rows_of_block(x: Rows) -> int:
 
 
 def _tensor(rows: Rows) -> Tensor:
-    """Rows as a tensor that shares their memory where torch can: not of a file opened for reading only."""
-    return rows.detach() if isinstance(rows, Tensor) else torch.as_tensor(np.require(rows, requirements=["C", "W"]))
+    return real(rows, "rows").detach()

@@ -20,6 +20,9 @@ class ModalityGap(Metric):
         width: D; needed only where a process may take part in the reduction without having seen a batch.
         kwargs: arguments of ``torchmetrics.Metric``.
 
+    Raises:
+        ValueError: if ``width`` is below 1.
+
     Source: as ``modality_gap``, [ours].
     """
 
@@ -31,6 +34,8 @@ class ModalityGap(Metric):
 
     def __init__(self, normalize: bool = False, width: int = 1, **kwargs) -> None:
         super().__init__(**kwargs)
+        if width < 1:
+            raise ValueError(f"width is {width}: pass that of the embeddings, 1 or more")
         self.normalize = normalize
         self.add_state("moments", torch.zeros(3 + 2 * width, dtype=torch.float64), dist_reduce_fx=pooled)
 

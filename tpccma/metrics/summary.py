@@ -3,6 +3,7 @@
 Legend: `N` pairs, `D` width.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +44,7 @@ def describe_gap(x: Rows, y: Rows, normalize: bool = False, n_resamples: int = 1
     intervals = gap_interval(x, y, n_resamples, normalize=normalize)._asdict()
     return {
         "pairs": len(x),
-        "width": x.shape[1],
+        "width": np.shape(x)[1],
         **modality_gap(x, y, normalize)._asdict(),
         "scale_free": scale_free_distribution_gap(x, y, normalize),
         **{f"{name}_interval": list(interval) for name, interval in intervals.items()},

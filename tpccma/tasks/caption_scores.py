@@ -50,8 +50,8 @@ def score_captions(
         The score of each metric asked for, in the order asked.
 
     Raises:
-        ValueError: if the lengths differ or are 0, an image has no reference, a reference list is a bare string, or a
-            reference has no word; or if there is no such metric.
+        ValueError: if the lengths differ or are 0, an image has no reference, a reference list is a bare string, a
+            caption is no text, or a reference has no word; or if there is no such metric.
         RuntimeError: if Java fails; the message carries what Java said.
 
     Source: CIDEr arXiv 1411.5726; the COCO evaluation arXiv 1504.00325.
@@ -182,9 +182,14 @@ def _start(command: tuple[str, ...]) -> _Meteor:
 def _check_lengths(references: Sequence[Sequence[str]], candidates: Sequence[str]) -> None:
     if isinstance(candidates, str):
         raise ValueError(f"candidates must be a list of captions, got the string {candidates!r}")
+    for i, caption in enumerate(candidates):
+        if not isinstance(caption, str):
+            raise ValueError(f"candidates[{i}] must be a caption, got {caption!r}: pass '' where nothing was said")
     if len(references) != len(candidates) or not candidates:
         counts = f"got {len(references)} and {len(candidates)}"
         raise ValueError(f"references and candidates must have one entry for each of N >= 1 images, {counts}")
     for i, refs in enumerate(references):
         if isinstance(refs, str) or not refs:
             raise ValueError(f"references[{i}] must be a list of at least one caption, got {refs!r}")
+        if wrong := [caption for caption in refs if not isinstance(caption, str)]:
+            raise ValueError(f"references[{i}] holds {wrong[0]!r}, which is no caption: pass text")

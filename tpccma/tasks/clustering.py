@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from tpccma.tasks.checks import check_inputs, check_labels
+from tpccma.tasks.checks import check_inputs, check_labels, comparable
 
 CHANCE_DRAWS = 20
 
@@ -53,7 +53,7 @@ def joint_clustering(
 
     Args:
         image_features: (N, D) image embeddings, L2-normalised.
-        labels: (N,) integers, each in [0, C).
+        labels: (N,) integers of any width, each in [0, C).
         prompt_features: (C, T, D) embeddings of the T prompts of each class, L2-normalised.
         n_init: restarts of k-means, the best of which counts.
         seed: seed of k-means and of the chance reference.
@@ -62,15 +62,19 @@ def joint_clustering(
         The clusters and their agreement with the classes.
 
     Raises:
-        ValueError: if shapes do not match, there are no images, features are not finite, or a label is out of range.
+        ValueError: if shapes do not match, there are no images, features are not finite or not of length 1 within 0.01,
+            labels are no integers or out of range, or ``n_init`` is below 1.
 
     Source: task of arXiv 2604.00279 [digest]; this protocol is [ours].
     """
     given = {"image_features": image_features, "labels": labels, "prompt_features": prompt_features}
     check_inputs("(N, D), (N,) and (C, T, D)", **given)
-    check_labels(labels, len(prompt_features))
+    if n_init < 1:
+        raise ValueError(f"n_init is {n_init}: pass 1 or more, usually 10")
+    labels = check_labels(labels, len(prompt_features))
+    image_features, prompt_features = comparable(image_features=image_features, prompt_features=prompt_features)
     classes, templates, _ = prompt_features.shape
-    texts = prompt_features[labels, torch.arange(len(labels)) % templates]
+    texts = prompt_features[labels, torch.arange(len(labels), device=labels.device) % templates]
     images, texts = (features.detach().cpu().double().numpy() for features in (image_features, texts))
     truth = labels.cpu().numpy()
     both = np.tile(truth, 2)

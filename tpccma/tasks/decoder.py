@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from tqdm import tqdm
 from tpccma.metrics.checks import HALF_TOLERANCE, check_unit_length
 from tpccma.models.words import EOS, PAD, UNK, CaptionVocabulary
 from tpccma.profiles import DecoderConfig
+from tpccma.tasks.checks import check_one_device, comparable
 from tpccma.tasks.transformer import Block, Places
 
 
@@ -99,9 +101,11 @@ class CaptionDecoder(nn.Module):
             N captions.
 
         Raises:
-            ValueError: if the features are not of shape (N, D) or not of unit norm.
+            ValueError: if the features are not of shape (N, D) or not of unit norm, or the chunk is below 1.
         """
-        _check_features(features, self.prefix.in_features)
+        _check_features(features, self.prefix.in_features, least=0)
+        if chunk_size < 1:
+            raise ValueError(f"chunk_size is {chunk_size}: pass 1 or more, usually 1000")
         chunks = features.to(self.prefix.weight).split(chunk_size)
         return [caption for chunk in chunks for caption in self.vocabulary.decode(self._greedy(chunk))]
 
@@ -147,7 +151,8 @@ def train_decoder(
         The trained decoder in evaluation mode.
 
     Raises:
-        ValueError: if the features are not of shape (M, D) or not of unit norm, or there are not as many captions.
+        ValueError: if the features are not of shape (M, D), M >= 1, or not of unit norm, or there are not as many
+            captions.
 
     Source: DeCap, arXiv 2303.03032, section 3.1.
     """
@@ -205,10 +210,11 @@ def caption_memory(text_features: Tensor, size: int, seed: int = 0) -> Tensor:
         Embeddings (min(size, M), D), in random order.
 
     Raises:
-        ValueError: if ``size`` is below 1.
+        ValueError: if ``size`` is no whole number of at least 1, or there are no embeddings.
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size}")
+    if not isinstance(size, Integral) or size < 1:
+        raise ValueError(f"size must be at least 1, got {size}: pass a whole number")
+    _check_shape(text_features, name="text_features")
     chosen = torch.randperm(len(text_features), generator=torch.Generator().manual_seed(seed))[:size]
     return text_features[chosen.to(text_features.device)]
 
@@ -220,27 +226,41 @@ def project_to_memory(features: Tensor, memory: Tensor, temperature: float = 100
 
     Args:
         features: unit-norm image embeddings (N, D).
-        memory: unit-norm embeddings (M, D) of training captions.
-        temperature: factor (an inverse temperature) on the cosines, > 0; 100 as in DeCap.
+        memory: unit-norm embeddings (M, D) of training captions, M >= 1, on the same device.
+        temperature: factor (an inverse temperature) on the cosines, > 0, at most 1e30; 100 as in DeCap.
 
     Returns:
-        Unit-norm embeddings (N, D) in the text modality's part of the space.
+        Unit-norm embeddings (N, D) in the text modality's part of the space, in the wider type of the two, float32 at
+        least.
 
     Raises:
-        ValueError: if features or memory are not of unit norm or differ in width, or the temperature is not positive.
+        ValueError: if features or memory are not of unit norm, of two widths or on two devices, the memory is empty,
+            the temperature is out of range, or a mean over the memory is 0.
 
     Source: DeCap, arXiv 2303.03032, section 3.2.
     """
+    check_one_device(features=features, memory=memory)
     _check_features(memory, name="memory")
-    _check_features(features, memory.shape[1])
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
+    _check_features(features, memory.shape[1], least=0)
+    if not 0 < temperature <= 1e30:
+        raise ValueError(f"temperature must be above 0, got {temperature}: pass at most 1e30, as DeCap 100")
+    features, memory = comparable(features=features, memory=memory)
     rows = max(1, 2**24 // len(memory))  # at most 64 MB of weights at a time
     mixed = [torch.softmax(temperature * chunk @ memory.T, dim=1) @ memory for chunk in features.split(rows)]
-    return F.normalize(torch.cat(mixed), dim=1)
+    found = F.normalize(torch.cat(mixed), dim=1)
+    check_unit_length(found, "the means over the memory", HALF_TOLERANCE, "they cancel out, pass a higher temperature")
+    return found
 
 
-def _check_features(features: Tensor, width: int | None = None, name: str = "features") -> None:
+def _check_features(features: Tensor, width: int | None = None, name: str = "features", least: int = 1) -> None:
+    _check_shape(features, width, name, least)
+    check_unit_length(features.float(), name, HALF_TOLERANCE)
+
+
+def _check_shape(features: Tensor, width: int | None = None, name: str = "features", least: int = 1) -> None:
     if features.ndim != 2 or width not in (None, features.shape[1]):
         raise ValueError(f"{name} must have shape (N, {width or 'D'}), got {tuple(features.shape)}")
-    check_unit_length(features.float(), name, HALF_TOLERANCE)
+    if len(features) < least:
+        raise ValueError(f"{name} is empty, of shape {tuple(features.shape)}: pass at least {least} embedding")
+    if features.is_complex():
+        raise ValueError(f"{name} is of type {features.dtype}: pass real numbers, (N, D)")

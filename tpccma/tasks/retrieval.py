@@ -8,11 +8,12 @@ Legend: `N` images, `K` captions an image, `D` width, `k` cut-off.
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from tpccma.tasks.checks import check_inputs
+from tpccma.tasks.checks import check_inputs, comparable
 
 
 def retrieval_recall(
@@ -24,7 +25,8 @@ def retrieval_recall(
     random: a model that embeds everything in one point scores by chance, not 0 or 1.
 
     Args:
-        image_features: (N, D) image embeddings, L2-normalised.
+        image_features: (N, D) image embeddings, L2-normalised, on one device with the captions'; compared in float32 at
+            least.
         text_features: (N, K, D) caption embeddings, L2-normalised; row i describes image i.
         ks: the cut-offs, each at least 1.
         chunk_size: queries scored at a time; memory is chunk_size * N * K scores.
@@ -33,11 +35,16 @@ def retrieval_recall(
         ``i2t_recall_at_k`` and ``t2i_recall_at_k`` for every k, shares in [0, 1].
 
     Raises:
-        ValueError: if shapes do not match, there are no pairs, features are not finite, or a cut-off is below 1.
+        ValueError: if shapes do not match, there are no pairs, features are not finite or not of length 1 within 0.01,
+            or a cut-off or the chunk is no whole number of at least 1.
     """
-    check_inputs("(N, D) and (N, K, D)", image_features=image_features, text_features=text_features)
-    if not ks or min(ks) < 1:
-        raise ValueError(f"ks is {tuple(ks)}: pass cut-offs of 1 or more")
+    given = {"image_features": image_features, "text_features": text_features}
+    check_inputs("(N, D) and (N, K, D)", **given)
+    if not isinstance(ks, Sequence) or not ks or not all(isinstance(k, Integral) and k >= 1 for k in ks):
+        raise ValueError(f"ks is {ks!r}: pass cut-offs of 1 or more")
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size is {chunk_size}: pass 1 or more, usually 256")
+    image_features, text_features = comparable(**given)
     captions = text_features.flatten(0, 1)
     i2t = [
         _rank_captions(rows, image_features, captions) for rows in torch.arange(len(image_features)).split(chunk_size)

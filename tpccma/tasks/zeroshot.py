@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 from torch.nn import functional as F
 
-from tpccma.tasks.checks import check_inputs, check_labels
+from tpccma.metrics.checks import HALF_TOLERANCE, check_unit_length
+from tpccma.tasks.checks import check_inputs, check_labels, comparable
 
 
 def zero_shot_classifier(
@@ -25,16 +26,24 @@ def zero_shot_classifier(
         (C, D) tensor with rows of length 1.
 
     Raises:
-        ValueError: if classes or templates are missing, a template has no ``{}``, or the embeddings are not (C * T, D).
+        ValueError: if classes or templates are missing, a template has no ``{}``, or the embeddings are not (C * T, D),
+            not finite, or of length 0, each or in the mean over a class.
     """
+    for name, texts in (("classes", classes), ("templates", templates)):
+        if isinstance(texts, str):
+            raise ValueError(f"{name} must be a list, got the string {texts!r}")
     if not classes or not templates:
         raise ValueError(f"{len(classes)} classes and {len(templates)} templates: pass at least one of each")
     prompts = [prompt for name in classes for prompt in fill_templates(name, templates)]
     features = embed_texts(prompts)
     if features.ndim != 2 or len(features) != len(prompts):
         raise ValueError(f"embed_texts gave shape {tuple(features.shape)} for {len(prompts)} prompts: one row a prompt")
-    features = F.normalize(features, dim=-1).unflatten(0, (len(classes), len(templates)))
-    return F.normalize(features.mean(dim=1), dim=-1)
+    features = F.normalize(features if features.is_floating_point() else features.float(), dim=-1)
+    check_unit_length(features, "what embed_texts gave", HALF_TOLERANCE, "finite rows other than 0 are needed")
+    features = features.unflatten(0, (len(classes), len(templates)))
+    classifier = F.normalize(features.mean(dim=1), dim=-1)
+    check_unit_length(classifier, "the classifier", HALF_TOLERANCE, "the prompts of a class cancel out, change them")
+    return classifier
 
 
 def fill_templates(name: str, templates: Sequence[str]) -> list[str]:
@@ -55,19 +64,22 @@ def zero_shot_accuracy(
     """Top-1 and top-5 accuracy, and top-1 for each class.
 
     Args:
-        image_features: (N, D) image embeddings, L2-normalised.
+        image_features: (N, D) image embeddings, L2-normalised, on one device with the classifier; compared in float32
+            at least.
         classifier: (C, D) class embeddings, L2-normalised.
-        labels: (N,) integers, each in [0, C).
+        labels: (N,) integers of any width, each in [0, C).
 
     Returns:
         ``zeroshot_top1`` and ``zeroshot_top5``, shares in [0, 1], the second being 1 where C <= 5; and
         ``zeroshot_per_class``, label to top-1 accuracy (recall) for every label that occurs.
 
     Raises:
-        ValueError: if shapes do not match, there are no images, features are not finite, or a label is out of range.
+        ValueError: if shapes do not match, there are no images, features are not finite or not of length 1 within 0.01,
+            or labels are no integers or out of range.
     """
     check_inputs("(N, D), (C, D) and (N,)", image_features=image_features, classifier=classifier, labels=labels)
-    check_labels(labels, len(classifier))
+    labels = check_labels(labels, len(classifier)).to(classifier.device)
+    image_features, classifier = comparable(image_features=image_features, classifier=classifier)
     ranked = (image_features @ classifier.T).topk(min(5, len(classifier)), dim=1).indices
     hits = (ranked == labels[:, None]).double()
     return {
