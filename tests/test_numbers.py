@@ -7,6 +7,8 @@ A device that no machine lacks, and that holds no numbers, stands for a second o
 import copy
 import math
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.loss import ClipLoss
 from torch import Tensor
+from typer.testing import CliRunner, Result
 
-from tpccma import closed_form, metrics
+from tpccma import closed_form, load_profile, metrics
+from tpccma.cli import app
 from tpccma.closed_form import Weights
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.loss import CMALoss, centroid_distance, geometry_mismatch, paired_distance, reweighted_contrast
@@ -41,11 +45,16 @@ def unit(count: int, seed: int = 0, width: int = D, dtype: torch.dtype = torch.f
     return F.normalize(torch.randn(count, width, generator=generator, dtype=torch.float64), dim=1).to(dtype)
 
 
+def beside(x: Tensor) -> Tensor:
+    """Give an embedding of something else for each row."""
+    return unit(len(x) if x.ndim else 1, 7, x.shape[-1] if x.ndim else D)
+
+
 def call(loss: ClipLoss, x: Tensor, y: Tensor, scale) -> Tensor:
     """Compute a loss, with what a baseline asks for beside; what is drawn is drawn alike."""
     torch.manual_seed(0)
-    rows = unit(max(len(x), 1), 7)
-    given = {"sentences": rows, "epoch": 0, "raw": (x, y), "teacher": (rows[: len(x)], rows[: len(x)], 2.0)}
+    rows = beside(x)
+    given = {"sentences": rows, "epoch": 0, "raw": (x, y), "teacher": (rows, rows, 2.0)}
     return loss(x, y, scale, **{name: given[name] for name in getattr(loss, "inputs", ())})
 
 
@@ -67,7 +76,7 @@ WHOLE = {
 SCALED = {
     "reweighted_contrast": reweighted_contrast,
     "reweighted_by_cosine": first_reading.reweighted_by_cosine,
-    "intra_modal_separation": lambda x, y, s: losses.intra_modal_separation(x, y, s, unit(len(x), 7)),
+    "intra_modal_separation": lambda x, y, s: losses.intra_modal_separation(x, y, s, beside(x)),
     "hybrid_distillation": lambda x, y, s: losses.hybrid_distillation(x, y, s, x, y, s),
 }
 TERMS = {
@@ -560,10 +569,17 @@ def test_a_stream_called_batch_by_batch_counts_a_last_pair_of_any_type():
 # ---- tasks
 
 LABELS = torch.tensor([0, 1, 2, 1])
+
+
+def apart(rows: Tensor) -> Tensor:
+    """Give each row an axis of its own: one caption an image, one prompt a class."""
+    return rows.unsqueeze(min(1, rows.ndim))
+
+
 TASKS = {
-    "retrieval": lambda x, y: retrieval_recall(x, y[:, None]),
-    "zero-shot": lambda x, y: zero_shot_accuracy(x, y, LABELS[: len(x)]),
-    "clustering": lambda x, y: joint_clustering(x, LABELS[: len(x)], y[:, None], n_init=1).metrics(),
+    "retrieval": lambda x, y: retrieval_recall(x, apart(y)),
+    "zero-shot": lambda x, y: zero_shot_accuracy(x, y, LABELS[: x.shape[0] if x.ndim else 1]),
+    "clustering": lambda x, y: joint_clustering(x, LABELS[: x.shape[0] if x.ndim else 1], apart(y), n_init=1).metrics(),
     "memory": lambda x, y: {"sum": project_to_memory(x, y).double().sum().item()},
 }
 
@@ -687,3 +703,93 @@ def test_captions_that_are_no_text_are_named(caption):
         score_captions([["a cat"]], [caption])
     with pytest.raises(ValueError, match=r"references\[0\] holds"):
         score_captions([["a cat", caption]], ["a cat"])
+
+
+# ---- anything, through every door
+
+SHAPES = st.sampled_from([(0, 4), (1, 4), (2, 1), (3, 4), (5, 2), (4,), (), (2, 2, 2)])
+FILLS = st.sampled_from(
+    [0.0, 1.0, math.nan, math.inf, -math.inf, 1e155, -1e300, 1e-160, 5e-324, 7e4, 0.999, 1e19, None, None, None]
+)
+TYPES = st.sampled_from([*REAL, *REAL, torch.int64, torch.uint8, torch.bool, torch.complex64])
+
+
+@st.composite
+def anything(draw: st.DrawFn) -> Tensor:
+    """Draw a tensor of unit rows, of one of which some number may be replaced, of any shape and type."""
+    shape, fill = draw(SHAPES), draw(FILLS)
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(draw(st.integers(0, 99))), dtype=torch.float64)
+    rows = F.normalize(rows, dim=-1) if rows.ndim else rows
+    if fill is not None and rows.numel():
+        rows.view(-1)[draw(st.integers(0, rows.numel() - 1))] = fill
+    dtype = draw(TYPES)
+    return rows.to(dtype) if dtype.is_floating_point else rows.nan_to_num(0, 0, 0).clamp(0, 1).to(dtype)
+
+
+@given(x=anything(), y=anything(), alike=st.booleans(), doors=st.lists(st.sampled_from(sorted(LOSSES)), max_size=6))
+def test_anything_gives_a_loss_or_is_named(x: Tensor, y: Tensor, alike: bool, doors: list[str]):
+    y = x if alike else y
+    for name in doors:
+        try:
+            found = LOSSES[name](x, y, 5.0)
+        except ValueError as error:
+            assert str(error).split()[0] in ("x", "y", "image_features", "text_features", "images", "texts")
+        else:
+            tame = all(rows.isfinite().all() and rows.abs().max() < 10 for rows in (x, y))
+            assert found.shape == () and (found.isfinite() or not tame)
+
+
+@given(x=anything(), y=anything(), alike=st.booleans(), doors=st.lists(st.sampled_from(sorted(MEASURES)), max_size=6))
+def test_anything_is_measured_or_named(x: Tensor, y: Tensor, alike: bool, doors: list[str]):
+    y = x if alike else y
+    for name in doors:
+        try:
+            found = numbers_of(MEASURES[name](x, y))
+        except ValueError as error:
+            assert re.search(r"\b[xy]\b|coincide|collapsed|^shape", str(error))
+        else:
+            assert np.isfinite(found).all() or name in ("gap_interval", "ScaleFreeDistributionGap")
+
+
+@given(x=anything(), y=anything(), alike=st.booleans(), doors=st.lists(st.sampled_from(sorted(TASKS)), max_size=4))
+def test_anything_passes_a_task_or_is_named(x: Tensor, y: Tensor, alike: bool, doors: list[str]):
+    y = x if alike else y
+    for name in doors:
+        try:
+            found = numbers_of(TASKS[name](x, y))
+        except ValueError as error:
+            assert re.search(r"features|memory|classifier|labels", str(error))
+        else:
+            assert np.isfinite(found).all()
+
+
+# ---- the command line, and profiles
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_command_takes_matrices_of_any_type(tmp_path: Path, dtype: type):
+    for name, order in (("images", [0, 1, 2]), ("texts", [1, 2, 0])):
+        np.save(tmp_path / f"{name}.npy", np.eye(3)[order].astype(dtype))
+    done = run_gap(tmp_path)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith("3 pairs of width 3\nraw            1.4142")  # every pair at a right angle
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e155, 3.0, 1j, 1, True])
+def test_command_ends_with_2_where_a_number_is_none(tmp_path: Path, value: complex):
+    texts = np.eye(3, dtype=type(value))
+    texts[1, 1] = value
+    np.save(tmp_path / "images.npy", np.eye(3))
+    np.save(tmp_path / "texts.npy", texts)
+    done = run_gap(tmp_path)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1) and done.stderr.startswith("error: ")
+
+
+def run_gap(folder: Path) -> Result:
+    return CliRunner().invoke(app, ["gap", str(folder / "images.npy"), str(folder / "texts.npy"), "--resamples", "5"])
+
+
+@pytest.mark.parametrize("value", [-1.0, 101.0, 1e20, math.nan, math.inf])
+def test_hardness_is_refused_before_a_profile_is_used(value: float):
+    with pytest.raises(ValueError, match=r"profile demo: loss.hardness: "):
+        load_profile("demo", loss__hardness=value)

@@ -76,7 +76,7 @@ class Loss(Part):
     geometry_weight: NotNegative = 0.25
     centroid_weight: NotNegative = 1.0
     paired_weight: NotNegative = 0.0
-    hardness: NotNegative = 1.0
+    hardness: Annotated[float, Field(ge=0, le=100)] = 1.0
 
 
 class Curriculum(Part):
