@@ -291,7 +291,7 @@ def test_large_batches_take_every_form_too(monkeypatch: pytest.MonkeyPatch, held
 
 # ---- losses: settings, whenever they are set
 
-NOT_NEGATIVE = (-1.0, math.nan, math.inf, "1", None, True)
+NOT_NEGATIVE = (-1.0, 10**400, math.nan, math.inf, "1", None, True)
 ABOVE_0 = (0.0, *NOT_NEGATIVE)
 SETTINGS = {
     (CMALoss, "alpha"): (1.7, -0.1, math.nan, "1", None, True),
@@ -648,11 +648,18 @@ def test_cut_offs_that_are_none_are_named(ks):
         retrieval_recall(unit(4), unit(4, 1)[:, None], ks=ks)
 
 
-def test_chunks_and_restarts_of_none_are_named():
-    with pytest.raises(ValueError, match="chunk_size is 0"):
-        retrieval_recall(unit(4), unit(4, 1)[:, None], chunk_size=0)
-    with pytest.raises(ValueError, match="n_init is 0"):
-        joint_clustering(unit(4), LABELS, unit(3, 1)[:, None], n_init=0)
+@pytest.mark.parametrize("count", [0, -1, 1.5, math.nan])
+def test_counts_that_are_none_are_named(count: float):
+    x, y = unit(4), unit(4, 1)
+    counted = {
+        "chunk_size": lambda: retrieval_recall(x, y[:, None], chunk_size=count),
+        "n_init": lambda: joint_clustering(x, LABELS, y[:, None], n_init=count),
+        "k": lambda: metrics.modality_mixing(x, y, k=count),
+        "n_projections": lambda: divergences.sliced_wasserstein(x, y, n_projections=count),
+    }
+    for name, door in counted.items():
+        with pytest.raises(ValueError, match=f"^{name} is {count}"):
+            door()
 
 
 @pytest.mark.parametrize("row", [[0.0, 0], [math.nan, 0], [math.inf, 0], [-1.0, 0]])

@@ -38,13 +38,20 @@ def check_number(
     Raises:
         ValueError: naming the value and the range otherwise.
     """
-    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, Real) and not isinstance(value, bool) and _finite(value)
     good = good and (low is None or low < value or (low == value and not above))
     if not good or (high is not None and value > high):
         floor = "" if low is None else f" {'>' if above else '>='} {low:g}"
         wanted = f"from {low:g} to {high:g}" if high is not None else "finite" + (floor and f" and{floor}")
         raise ValueError(f"{name} must be a number, {wanted}, got {value!r}")
     return value
+
+
+def _finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def check_steps(total_steps: int) -> int:

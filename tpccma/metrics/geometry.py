@@ -6,6 +6,8 @@ refuse rows that are not. All names are also found in ``tpccma.metrics``.
 Legend: `N` pairs, `D` width.
 """
 
+from numbers import Integral
+
 import numpy as np
 import torch
 
@@ -148,7 +150,7 @@ def modality_mixing(x: Rows, y: Rows, k: int = 10) -> float:
     """
     x, y = check_pairs(x, y)
     n = len(x)
-    if not 1 <= k <= 2 * n - 2:
+    if not isinstance(k, Integral) or not 1 <= k <= 2 * n - 2:
         raise ValueError(f"k is {k}: with {n} pairs pass 1 to {2 * n - 2}")
     pooled = torch.cat([x, y])
     rows = torch.arange(2 * n, device=x.device)

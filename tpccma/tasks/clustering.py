@@ -7,6 +7,7 @@ Legend: `N` images, `C` classes, `T` prompts a class, `D` width.
 """
 
 from dataclasses import dataclass, fields
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def joint_clustering(
     """
     given = {"image_features": image_features, "labels": labels, "prompt_features": prompt_features}
     check_inputs("(N, D), (N,) and (C, T, D)", **given)
-    if n_init < 1:
+    if not isinstance(n_init, Integral) or n_init < 1:
         raise ValueError(f"n_init is {n_init}: pass 1 or more, usually 10")
     labels = check_labels(labels, len(prompt_features))
     image_features, prompt_features = comparable(image_features=image_features, prompt_features=prompt_features)

@@ -104,7 +104,7 @@ class CaptionDecoder(nn.Module):
             ValueError: if the features are not of shape (N, D) or not of unit norm, or the chunk is below 1.
         """
         _check_features(features, self.prefix.in_features, least=0)
-        if chunk_size < 1:
+        if not isinstance(chunk_size, Integral) or chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size}: pass 1 or more, usually 1000")
         chunks = features.to(self.prefix.weight).split(chunk_size)
         return [caption for chunk in chunks for caption in self.vocabulary.decode(self._greedy(chunk))]

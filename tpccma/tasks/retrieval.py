@@ -42,7 +42,7 @@ def retrieval_recall(
     check_inputs("(N, D) and (N, K, D)", **given)
     if not isinstance(ks, Sequence) or not ks or not all(isinstance(k, Integral) and k >= 1 for k in ks):
         raise ValueError(f"ks is {ks!r}: pass cut-offs of 1 or more")
-    if chunk_size < 1:
+    if not isinstance(chunk_size, Integral) or chunk_size < 1:
         raise ValueError(f"chunk_size is {chunk_size}: pass 1 or more, usually 256")
     image_features, text_features = comparable(**given)
     captions = text_features.flatten(0, 1)
