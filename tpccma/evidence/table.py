@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tpccma.profiles import profile_names
 from tpccma.runs.jobs import DIAL
-from tpccma.runs.records import build_csv, record_paths
+from tpccma.runs.records import build_csv, read_csv, record_paths
 
 SCALE_FREE = "distribution_gap_scale_free"
-TEST_PAIRS = {"demo": 1_000, "fashion": 1_500}  # of the profiles, and those made from them, with records that lack it
+TEST_PAIRS = {"demo": 1_000, "fashion": 1_500}  # of the profiles, and the variants that ship, with records that lack it
 BASE, CONTINUED = "base", "continued CLIP"
 
 
@@ -28,14 +29,14 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
 
     Raises:
         FileNotFoundError: if there is no CSV.
-        ValueError: if the profile has no row.
+        ValueError: if the profile has no row; or see `tpccma.runs.records.load_records` and `read_csv` there.
     """
     path = Path(results_dir) / "results.csv"
     if record_paths(results_dir):
         build_csv(results_dir)
     if not path.is_file():
         raise FileNotFoundError(f"no {path} and no records there: name their folder, or record runs by `tpccma sweep`")
-    table = pd.read_csv(path)
+    table = read_csv(path)
     table["model"] = table.method.where(table.method != DIAL, "alpha " + table.alpha.map("{:g}".format))
     table[SCALE_FREE] = table.get(SCALE_FREE, scale_free_gap(table)).fillna(scale_free_gap(table))
     if profile is not None:
@@ -58,7 +59,8 @@ def scale_free_gap(table: pd.DataFrame) -> pd.Series:
         The gap of each run, NaN where a profile's number of test pairs is not known here. Its intervals would need the
         embeddings and stay empty. Source: [ours].
     """
-    pairs = table.profile.str.split("-").str[0].map(TEST_PAIRS).astype(float)
+    known = {name: TEST_PAIRS.get(name.split("-")[0]) for name in profile_names()}
+    pairs = table.profile.map(known).astype(float)
     held = table.reindex(columns=["distribution_gap", "cone_image", "cone_text"]).astype(float)
     return held.distribution_gap / ((1 - 1 / pairs) * (2 - held.cone_image - held.cone_text)) ** 0.5
 

@@ -4,20 +4,20 @@
 2
 """
 
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.methods import find_method
+from tpccma.profiles.files import profile_names, read_profile
 from tpccma.profiles.first_reading import FirstReading
 from tpccma.profiles.parts import (
     Count,
     DemoData,
     FashionData,
+    FolderName,
     HeadsModel,
     NotNegative,
     OpenClipModel,
@@ -150,7 +150,7 @@ class Evaluation(Part):
 class Profile(Part):
     """Everything that decides a run, but method, alpha and seed."""
 
-    name: str
+    name: FolderName
     data: Annotated[DemoData | FashionData | PhotoData | PaperData, Field(discriminator="kind")]
     model: Annotated[OpenClipModel | HeadsModel, Field(discriminator="kind")]
     base: Training
@@ -180,15 +180,6 @@ class Profile(Part):
         return self.fine_tune.model_copy(update={"learning_rate": rate})
 
 
-def profile_names() -> list[str]:
-    """List the profiles that ship with the package."""
-    return sorted(
-        path.name.removesuffix(".yaml")
-        for path in resources.files("tpccma.configs").iterdir()
-        if path.name.endswith(".yaml")
-    )
-
-
 def load_profile(name: "str | Path | Profile" = "demo", /, **changes) -> Profile:
     """Load a profile and check every value of it.
 
@@ -203,7 +194,7 @@ def load_profile(name: "str | Path | Profile" = "demo", /, **changes) -> Profile
     Raises:
         ValueError: if there is no such profile or a value is unknown or out of range; the message names it.
     """
-    values = name.model_dump() if isinstance(name, Profile) else _read(name)
+    values = name.model_dump() if isinstance(name, Profile) else read_profile(name)
     for dotted, value in changes.items():
         *parents, leaf = dotted.split("__")
         place = values
@@ -215,37 +206,7 @@ def load_profile(name: "str | Path | Profile" = "demo", /, **changes) -> Profile
     try:
         return Profile.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
-        raise ValueError(f"profile {getattr(name, 'name', name)}: {problems}") from None
-
-
-def _read(name: str | Path) -> dict:
-    """Read a profile's values; those of the profile that it ``extends`` stand where it has none of its own.
-
-    An empty mapping, such as ``expected: {}``, clears what is extended.
-    """
-    values = yaml.safe_load(_find(name).read_text())
-    if not isinstance(values, dict):
-        raise ValueError(f"profile {name}: the file must hold names and values such as `extends: demo`, got {values!r}")
-    return _merge(_read(values.pop("extends")), values) if "extends" in values else values
-
-
-def _merge(old: dict, new: dict) -> dict:
-    if new.get("kind", old.get("kind")) != old.get("kind"):
-        return new  # data or a model of another kind has other settings
-    merged = {
-        key: _merge(old[key], value) if value and isinstance(value, dict) and isinstance(old.get(key), dict) else value
-        for key, value in new.items()
-    }
-    return {**old, **merged}
-
-
-def _find(name: str | Path):
-    shipped = resources.files("tpccma.configs") / f"{name}.yaml"
-    if shipped.is_file():
-        return shipped
-    if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
-        return Path(name)
-    raise ValueError(
-        f"unknown profile {str(name)!r}: give one of {', '.join(profile_names())}, or the path of a .yaml file"
-    )
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.200}" for e in error.errors()
+        )
+        raise ValueError(f"profile {name.name if isinstance(name, Profile) else name}: {problems}") from None

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Deviation = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 ANY = object()
+LONGEST_NAME = 100  # bytes, of a profile
+TAKEN = ("benchmarks", "cache", "migrations")  # folders beside those of profiles, in results and runs
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,18 @@ def _at_home(place: Path | str | None) -> Path | str | None:
     return place and type(place)(expanduser(place))
 
 
+def _fit_for_a_folder(name: str) -> str:
+    """See to it that a profile's name can name the folders of its runs and records."""
+    if not name.strip(".") or not name.isprintable() or set(name) & set("/\\") or name != name.strip():
+        raise ValueError(
+            "it names folders, so it has no / or \\, control character or space about it, and more than dots"
+        )
+    if len(name.encode()) > LONGEST_NAME or name in TAKEN:
+        raise ValueError(f"it names folders: at most {LONGEST_NAME} bytes, and none of {', '.join(TAKEN)}")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_fit_for_a_folder)]
 AtHome = AfterValidator(_at_home)
 Elsewhere = Unnamed()  # a place, or how data are read: `tpccma.data.content` names what lies there
 Place = Annotated[Path, AtHome, Elsewhere]
@@ -124,7 +137,7 @@ class Preprocessing(Part):
     """How pictures are prepared for a model, in open_clip's words; what is left out follows from the weights."""
 
     mean: tuple[Share, Share, Share] | None = None  # of red, green and blue, where white is 1
-    std: tuple[Deviation, Deviation, Deviation] | None = None
+    std: tuple[Positive, Positive, Positive] | None = None
     interpolation: Literal["bicubic", "bilinear"] | None = None
     resize_mode: Literal["shortest", "longest", "squash"] | None = None
 

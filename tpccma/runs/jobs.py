@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS, PAIRED, run_name
+from tpccma.profiles import profile_names
 
 BASE = "base"  # in place of a method: the model that the others start from
 # Whose dial is swept: the first reading's, and the ablations are of it. The second reading, tpc-cma, is planned at no
@@ -35,8 +36,13 @@ def job_of(method: str, alpha: float | None = None, seed: int = 0) -> Job:
     return Job(method, (ABLATION_ALPHA if dial else 0.0) if alpha is None else alpha, seed)
 
 
+def variants() -> set[str]:
+    """Name the shipped profiles that vary another one, such as "demo-scale-20"."""
+    return {name for name in profile_names() if "-" in name}
+
+
 def planned_jobs(profile: str) -> list[Job]:
-    """List the runs of a profile: all methods, alphas and ablations, or, of a variant such as "demo-scale-20", a few.
+    """List the runs of a profile: all methods, alphas and ablations, or, of a variant that ships, a few.
 
     Args:
         profile: its name.
@@ -44,7 +50,7 @@ def planned_jobs(profile: str) -> list[Job]:
     Returns:
         The jobs, seed by seed, ablations last.
     """
-    if "-" in profile:
+    if profile in variants():
         settings = [(BASE, 0.0), *((DIAL, alpha) for alpha in VARIANT_ALPHAS)]
         return [Job(*setting, seed) for seed in SEEDS for setting in settings]
     settings = [(BASE, 0.0), *((DIAL, alpha) for alpha in ALPHAS), *((name, 0.0) for name in OTHERS)]

@@ -16,7 +16,8 @@ from tpccma.methods import METHODS, check_method
 from tpccma.profiles import Profile
 from tpccma.runs.jobs import BASE, Job
 from tpccma.runs.provenance import git_revision, hardware, versions
-from tpccma.runs.records import check_free, read_record, record_path, save_record
+from tpccma.runs.records import check_free, read_kept, read_record, record_path, save_record
+from tpccma.runs.room import check_room
 from tpccma.runs.shared import corpus_of
 from tpccma.tasks.evaluation import TASKS, caption_pictures, embed, evaluate
 from tpccma.training.encoders import load_encoder
@@ -48,10 +49,11 @@ def train_and_record(
         The record; None in all processes but the first, which alone evaluates.
 
     Raises:
-        ValueError: for an impossible job, before any work; or see `check_base` and `check_free`.
+        ValueError: for an impossible job, before any work; or see `check_base`, `check_room` and `check_free`.
         FileNotFoundError: if the data are not there, or the base has not been measured.
     """
     check_job(job)
+    check_room(profile, results_dir)
     check_free(profile, (job.method, job.alpha, job.seed), content_of_files(profile.data), results_dir)
     if job.method != BASE:
         check_base(profile, results_dir)
@@ -91,6 +93,7 @@ def run_job(
 
     Args and returns as `train_and_record`.
     """
+    check_room(profile, results_dir)
     corpus = corpus_of(profile)
     return record_run(train(profile, job, runs_dir, corpus, fresh), corpus, results_dir, fresh)
 
@@ -121,8 +124,9 @@ def record_run(
         The record, see `make_record`; ``data`` in it says what was read, left out and chosen, where that is not fixed.
 
     Raises:
-        ValueError: see `check_free`.
+        ValueError: see `check_room` and `check_free`.
     """
+    check_room(run.profile, results_dir)
     check_free(run.profile, (run.method, run.alpha, run.seed), run.content, results_dir)
     record = _measured(run, fresh) or _measure(run, corpus)
     save_record(record, results_dir, replace_other_code=fresh)
@@ -137,7 +141,7 @@ def _measured(run: Run, fresh: bool) -> dict | None:
     path = run.folder / "record.json"
     if not path.is_file():
         return None
-    record = read_record(path)
+    record = read_kept(path, (run.profile.name, run.method, run.alpha, run.seed), run.fingerprint)
     found = record.get("code", {})
     if record.get("evaluation") != _evaluation(run) or (fresh and found != run.code):
         return None

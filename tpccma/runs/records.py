@@ -1,13 +1,16 @@
 """Records of runs: one JSON file each, and one CSV built from all of them. Reading them needs no torch."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from tpccma.files import write_whole
 from tpccma.methods import run_name
+from tpccma.runs.schema import check_record
 
 if TYPE_CHECKING:
     from tpccma.profiles import Profile
@@ -74,7 +77,11 @@ def save_record(record: dict, results_dir: str | Path = "results", replace_other
 
     Returns:
         The path of the JSON file.
+
+    Raises:
+        ValueError: if it is no record, see `tpccma.runs.schema.Record`; nothing is written then.
     """
+    check_record(record)
     path = record_path(record["profile"], record["method"], record["alpha"], record["seed"], results_dir)
     same = ("fingerprint", "evaluation", *(["code"] if replace_other_code else []))
     if not path.is_file() or any(read_record(path).get(key) != record.get(key) for key in same):
@@ -104,33 +111,101 @@ def load_records(results_dir: str | Path = "results") -> list[dict]:
 
 
 def build_csv(results_dir: str | Path = "results") -> Path:
-    """Build ``results.csv`` where it is not what the records say: `SCHEMA`, then every other metric by name."""
-    rows = [
-        {**{key: record[key] for key in (*KEYS, "wall_seconds")}, **record["metrics"]}
-        for record in load_records(results_dir)
-    ]
-    table = pd.DataFrame(rows)
-    table = table.reindex(columns=[*SCHEMA, *sorted(set(table.columns) - set(SCHEMA))])
-    path, text = Path(results_dir) / "results.csv", table.to_csv(index=False)
-    if not path.is_file() or path.read_text() != text:
+    """Build ``results.csv`` where it is not what the records say."""
+    path, text = Path(results_dir) / "results.csv", csv_of(load_records(results_dir))
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_whole(path, text)
     return path
 
 
+def csv_of(records: list[dict]) -> str:
+    """Write records as CSV: a row each, with the columns of `SCHEMA`, then every other metric by name."""
+    table = pd.DataFrame([{**{key: r[key] for key in (*KEYS, "wall_seconds")}, **r["metrics"]} for r in records])
+    table = table.reindex(columns=[*SCHEMA, *sorted(set(table.columns) - set(SCHEMA))])
+    return table.to_csv(index=False)
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """Read ``results.csv``, of which the records may be elsewhere.
+
+    Raises:
+        ValueError: if it is no table of runs, each once, with numbers for measures; the message names it.
+    """
+    try:  # a profile may be named NA or 7
+        table = pd.read_csv(path, converters={"profile": str, "method": str})
+    except ValueError as error:
+        raise ValueError(f"{path} is not a table of results: {error}; build it from records anew") from None
+    wrong = [f"it lacks {key}" for key in KEYS if key not in table] or (_wrong_values(table) if len(table) else [])
+    if wrong:
+        raise ValueError(f"{path} is not a table of results: {wrong[0]}; build it from records anew")
+    return table
+
+
+def _wrong_values(table: pd.DataFrame) -> list[str]:
+    numbers = table.drop(columns=["profile", "method", "model"], errors="ignore")
+    wrong = [f"{name} holds what is no number" for name, kind in numbers.dtypes.items() if kind.kind not in "if"]
+    if not wrong:
+        wrong = [f"{name} holds a number without end" for name in numbers if np.isinf(numbers[name]).any()]
+        wrong += [f"{key} is missing in a row" for key in ("alpha", "seed") if numbers[key].isna().any()]
+    twice = table[table.duplicated(list(KEYS))]
+    return wrong + [
+        f"{'/'.join(map(str, row))} stands there twice" for row in twice[list(KEYS)].itertuples(index=False)
+    ]
+
+
 def read_record(path: Path) -> dict:
-    """Read one record.
+    """Read one record from where records lie.
+
+    Raises:
+        ValueError: if the file is no record, see `tpccma.runs.schema.Record`, or is named for another run than the one
+            it holds, as a copy is; the message names file and key.
+    """
+    record = parse_record(path)
+    own = Path(record["profile"], f"{run_name(*(record[key] for key in KEYS[1:]))}.json")
+    if own.parts != path.parts[-2:]:
+        raise ValueError(
+            f"{path} was copied or renamed: its profile, method, alpha and seed are those of {own}; remove it, or put "
+            "it back there"
+        )
+    return record
+
+
+def read_kept(path: Path, key: tuple[str, str, float, int], fingerprint: str) -> dict:
+    """Read the record that a run keeps in its own folder.
+
+    Args:
+        path: of the record.
+        key: profile, method, alpha and seed of the run.
+        fingerprint: of the run.
+
+    Raises:
+        ValueError: if the file is no record, or is another run's; the message names it.
+    """
+    record = parse_record(path)
+    for name, own in zip((*KEYS, "fingerprint"), (*key, fingerprint), strict=True):
+        if record[name] != own:
+            raise ValueError(f"{path} is another run's: its {name} is {record[name]!r}, not {own!r}; remove it")
+    return record
+
+
+def parse_record(path: Path) -> dict:
+    """Read one record, whatever the file's name.
 
     Raises:
         ValueError: if the file is no record; the message names it.
     """
     try:
-        record = dict(json.loads(path.read_text()))
-        missing = [key for key in (*KEYS, "fingerprint", "wall_seconds", "metrics") if key not in record]
-    except (TypeError, ValueError) as error:
+        return check_record(json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_twins))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a record: {error}; remove it and run again") from None
-    if missing:
-        raise ValueError(f"{path} is not a record: it lacks {', '.join(missing)}; remove it and run again")
-    return record
+
+
+def _without_twins(pairs: list[tuple]) -> dict:
+    """Make an object of JSON, of which a key that is given twice would else keep the second value."""
+    for key, count in Counter(key for key, _ in pairs).items():
+        if count > 1:
+            raise ValueError(f"{key!r} is given {count} times")
+    return dict(pairs)
 
 
 def best_rates(table: pd.DataFrame) -> dict[str, float]:

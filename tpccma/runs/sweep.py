@@ -12,9 +12,10 @@ from tpccma.profiles import Profile
 from tpccma.runs.jobs import Job, planned_jobs
 from tpccma.runs.record import run_job
 from tpccma.runs.records import build_csv, check_free, load_records
+from tpccma.runs.room import check_room, is_record_of
 from tpccma.runs.shared import train_bases
 from tpccma.runs.workers import run_all
-from tpccma.training.identity import evaluation_code, fingerprint, training_code
+from tpccma.training.identity import evaluation_code, training_code
 
 
 def sweep(
@@ -37,8 +38,10 @@ def sweep(
         The names of the runs that failed.
 
     Raises:
-        ValueError: if there are records of other data, see `tpccma.runs.records.check_free`.
+        ValueError: if there are records of other data or of another profile, see `tpccma.runs.records.check_free` and
+            `tpccma.runs.room.check_room`.
     """
+    check_room(profile, results_dir)
     planned = planned_jobs(profile.name)
     content = content_of_files(profile.data)
     for job in planned:
@@ -71,13 +74,7 @@ def recorded(profile: Profile, jobs: list[Job], results_dir: str | Path = "resul
         (r["method"], r["alpha"], r["seed"]): r for r in load_records(results_dir) if r["profile"] == profile.name
     }
     found = {job: records.get((job.method, job.alpha, job.seed)) for job in jobs}
-    return {job: record for job, record in found.items() if record and _is_of(record, profile, job)}
-
-
-def _is_of(record: dict, profile: Profile, job: Job) -> bool:
-    if record.get("evaluation") != profile.model_dump(mode="json")["evaluation"]:
-        return False
-    return record["fingerprint"] == fingerprint(profile, job.method, job.alpha, job.seed)
+    return {job: record for job, record in found.items() if record and is_record_of(record, profile)}
 
 
 def is_of_other_code(record: dict) -> bool:

@@ -1,0 +1,103 @@
+"""What a record of a run must hold, asked of every file before its figures are believed."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+Word = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^/\\]+$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """A part of a record, in which a number is a number: no text that reads like one, no truth value."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Code(Strict):
+    """Digests of the code that trained and evaluated a run."""
+
+    training: str
+    evaluation: str
+
+
+class Hardware(Strict):
+    """On what a run was computed."""
+
+    machine: str
+    threads: Annotated[int, Field(ge=1)]
+    device: str
+    processor: str | None = None  # not noted by the first records
+
+
+class Record(Strict):
+    """One run: its key, what it was made from and by, and its measures.
+
+    Args:
+        profile: name of its profile, and of the folder that its file lies in.
+        method: a name in `tpccma.methods`, or "base".
+        alpha: alpha_target, 0 to 1.
+        seed: of the run, >= 0.
+        fingerprint: names its settings, see `tpccma.training.identity.fingerprint`.
+        versions: of Python and packages.
+        hardware: on what it was computed.
+        wall_seconds: of its training, >= 0.
+        metrics: measure to value, each a finite number.
+        content: names its data where they lie in files, see `tpccma.data.content`.
+        training: the settings that it was trained with; None if it was not trained.
+        code: digests of the code it rests on; not noted by the first records.
+        git_revision: commit of the package, with "-dirty" if it differed.
+        samples_per_second: of its training, >= 0.
+        data: what was read, left out and chosen, where that is not fixed.
+        evaluation: the settings that it was measured with.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    profile: Word
+    method: Word
+    alpha: Annotated[float, Field(ge=0, le=1)]
+    seed: Annotated[int, Field(ge=0)]
+    fingerprint: Word
+    versions: dict[str, str]
+    hardware: Hardware
+    wall_seconds: NotNegative
+    metrics: Annotated[dict[str, Finite], Field(min_length=1)]
+    content: str = ""
+    training: dict[str, Any] | None = None
+    code: Code = None  # may be missing, not null
+    git_revision: str | None = None
+    samples_per_second: NotNegative = 0.0
+    data: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
+
+
+def check_record(values: Any) -> dict:
+    """See to it that what a file holds is a record.
+
+    Args:
+        values: of the file, as JSON gives them.
+
+    Returns:
+        The same values.
+
+    Raises:
+        ValueError: naming every key that is missing, unknown, or whose value is none.
+    """
+    try:
+        Record.model_validate(values)
+    except ValidationError as error:
+        raise ValueError("; ".join(_said(error))) from None
+    return values
+
+
+def _said(error: ValidationError) -> list[str]:
+    """Say what is wrong, what is missing first."""
+    missing = [each["loc"][-1] for each in error.errors() if each["type"] == "missing"]
+    wrong = [
+        f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}, got {each['input']!r:.80}"
+        for each in error.errors()
+        if each["type"] != "missing"
+    ]
+    return [f"it lacks {', '.join(missing)}", *wrong] if missing else wrong
