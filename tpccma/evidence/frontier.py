@@ -23,6 +23,7 @@ from tpccma.evidence.verdicts import MIN_SEEDS, NONE, Estimate, seed_interval
 from tpccma.evidence.writing import lay_out, spread, write_half
 from tpccma.profiles import load_profile
 from tpccma.runs.records import best_rates
+from tpccma.runs.tables import RATE, read_table
 
 SIGNS = {"above": "▲ ", "below": "▼ "}
 RATE_COLUMNS = ["profile", "method", "learning_rate", "zeroshot_top1", "recall_at_1", "clustering_ari", "score"]
@@ -125,7 +126,7 @@ def rate_grid(path: str | Path, profile: str) -> pd.DataFrame:
         The rows recorded, by method, with columns that say whether a rate is chosen, whether it is in use in the
         profile, and whether it is the smallest or largest that was tried of its method.
     """
-    table = pd.read_csv(path) if Path(path).is_file() else pd.DataFrame(columns=RATE_COLUMNS)
+    table = read_table(path, RATE) if Path(path).is_file() else pd.DataFrame(columns=RATE_COLUMNS)
     table = table[table.profile == profile].drop(columns="profile").reset_index(drop=True)
     settings, rates = load_profile(profile), table.learning_rate.astype(float)
     used = table.method.map(lambda name: settings.training_of(name).learning_rate).astype(float)

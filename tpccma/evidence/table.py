@@ -7,7 +7,8 @@ import pandas as pd
 
 from tpccma.profiles import profile_names
 from tpccma.runs.jobs import DIAL
-from tpccma.runs.records import build_csv, read_csv, record_paths
+from tpccma.runs.records import build_csv, record_paths
+from tpccma.runs.tables import read_table
 
 SCALE_FREE = "distribution_gap_scale_free"
 TEST_PAIRS = {"demo": 1_000, "fashion": 1_500}  # of the profiles, and the variants that ship, with records that lack it
@@ -29,14 +30,15 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
 
     Raises:
         FileNotFoundError: if there is no CSV.
-        ValueError: if the profile has no row; or see `tpccma.runs.records.load_records` and `read_csv` there.
+        ValueError: if the profile has no row; or see `tpccma.runs.records.load_records` and
+            `tpccma.runs.tables.read_table`.
     """
     path = Path(results_dir) / "results.csv"
     if record_paths(results_dir):
         build_csv(results_dir)
     if not path.is_file():
         raise FileNotFoundError(f"no {path} and no records there: name their folder, or record runs by `tpccma sweep`")
-    table = read_csv(path)
+    table = read_table(path)
     table["model"] = table.method.where(table.method != DIAL, "alpha " + table.alpha.map("{:g}".format))
     table[SCALE_FREE] = table.get(SCALE_FREE, scale_free_gap(table)).fillna(scale_free_gap(table))
     if profile is not None:

@@ -6,6 +6,7 @@ given on the command line. What is none of these is said to be unknown, with the
 Legend: B pairs in a batch of all processes together, G processes, one a GPU.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -223,6 +224,7 @@ def sweep_commands(profile: str, gpus: int = 1, seeds: tuple[int, ...] = SEEDS) 
     """Write the commands of the sweep: the base first, then the dial, then the other methods."""
     one = "tpccma train"
     many = one if gpus == 1 else f"accelerate launch --num_processes {gpus} -m tpccma train"
+    profile = shlex.quote(profile)
     commands = [f"{one} --profile {profile} --method base"]
     for seed in seeds:
         commands += [f"{many} --profile {profile} --method {DIAL} --alpha {alpha:g} --seed {seed}" for alpha in ALPHAS]

@@ -1,5 +1,6 @@
 """Where and by what a run is made: packages, git revision, hardware; asked when it is first needed, once a process."""
 
+import os
 import platform
 import subprocess
 from functools import cache
@@ -71,9 +72,12 @@ def git_revision() -> str | None:
 
 def revision_of(package: Path) -> str | None:
     """Name the commit of a package's folder if that is part of a repository, see `git_revision`."""
+    # Called by a hook of another repository, git would be told to look there.
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=package, capture_output=True, text=True, check=True)
+        given = {"cwd": package, "env": surroundings, "capture_output": True, "text": True, "check": True}
+        done = subprocess.run(["git", *arguments], **given)
         return done.stdout.strip()
 
     try:

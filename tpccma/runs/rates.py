@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from tpccma.data.content import check_places
 from tpccma.files import write_whole
 from tpccma.methods import ABLATION_ALPHA, METHODS
 from tpccma.profiles import Profile, load_profile
+from tpccma.runs.room import check_room
 from tpccma.runs.shared import corpus_of, train_bases
+from tpccma.runs.tables import RATE, read_table
 from tpccma.runs.workers import run_all
 from tpccma.tasks.evaluation import evaluate
 from tpccma.training.run import fine_tune
@@ -63,9 +66,14 @@ def search_rates(profile: Profile, jobs: int = 1, runs_dir: str = "runs", result
 
     Returns:
         The table, sorted; where `score` is largest stands the rate to put into the profile's ``learning_rates``.
+
+    Raises:
+        ValueError: see `tpccma.runs.room.check_room` and `tpccma.runs.tables.read_table`.
     """
+    check_room(profile, results_dir)
+    check_places(profile.data)
     path = Path(results_dir) / "learning_rates.csv"
-    rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
+    rows = read_table(path, RATE).to_dict("records") if path.is_file() else []
     known = {(row["profile"], row["method"], row["learning_rate"]) for row in rows}
     tasks = {
         f"{profile.name} {name} {rate:g}": (profile, name, rate, runs_dir)

@@ -5,18 +5,18 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from tpccma.files import write_whole
 from tpccma.methods import run_name
 from tpccma.runs.schema import check_record
+from tpccma.runs.tables import RESULT
 
 if TYPE_CHECKING:
     from tpccma.profiles import Profile
 
 BENCHMARKS = "benchmarks"  # a folder beside the profiles' whose files are no records, see `tpccma.runs.benchmark`
-KEYS = ("profile", "method", "alpha", "seed")
+KEYS = RESULT
 SCHEMA = (
     *KEYS,
     "raw_gap",
@@ -123,34 +123,6 @@ def csv_of(records: list[dict]) -> str:
     table = pd.DataFrame([{**{key: r[key] for key in (*KEYS, "wall_seconds")}, **r["metrics"]} for r in records])
     table = table.reindex(columns=[*SCHEMA, *sorted(set(table.columns) - set(SCHEMA))])
     return table.to_csv(index=False)
-
-
-def read_csv(path: str | Path) -> pd.DataFrame:
-    """Read ``results.csv``, of which the records may be elsewhere.
-
-    Raises:
-        ValueError: if it is no table of runs, each once, with numbers for measures; the message names it.
-    """
-    try:  # a profile may be named NA or 7
-        table = pd.read_csv(path, converters={"profile": str, "method": str})
-    except ValueError as error:
-        raise ValueError(f"{path} is not a table of results: {error}; build it from records anew") from None
-    wrong = [f"it lacks {key}" for key in KEYS if key not in table] or (_wrong_values(table) if len(table) else [])
-    if wrong:
-        raise ValueError(f"{path} is not a table of results: {wrong[0]}; build it from records anew")
-    return table
-
-
-def _wrong_values(table: pd.DataFrame) -> list[str]:
-    numbers = table.drop(columns=["profile", "method", "model"], errors="ignore")
-    wrong = [f"{name} holds what is no number" for name, kind in numbers.dtypes.items() if kind.kind not in "if"]
-    if not wrong:
-        wrong = [f"{name} holds a number without end" for name in numbers if np.isinf(numbers[name]).any()]
-        wrong += [f"{key} is missing in a row" for key in ("alpha", "seed") if numbers[key].isna().any()]
-    twice = table[table.duplicated(list(KEYS))]
-    return wrong + [
-        f"{'/'.join(map(str, row))} stands there twice" for row in twice[list(KEYS)].itertuples(index=False)
-    ]
 
 
 def read_record(path: Path) -> dict:

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from tpccma.runs.tables import RESULT, WORDS
 
 Word = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^/\\]+$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -71,6 +73,13 @@ class Record(Strict):
     samples_per_second: NotNegative = 0.0
     data: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
+
+    @field_validator("metrics")
+    @classmethod
+    def _named_for_themselves(cls, metrics: dict[str, float]) -> dict[str, float]:
+        if taken := metrics.keys() & {*RESULT, *WORDS, "wall_seconds"}:
+            raise ValueError(f"no measure may be named {', '.join(sorted(taken))}, as what names a run is")
+        return metrics
 
 
 def check_record(values: Any) -> dict:
