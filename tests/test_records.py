@@ -117,6 +117,15 @@ def test_scale_free_gap_of_unknown_data_stays_empty(run: Run, tmp_path: Path):
     assert load_results(tmp_path)[SCALE_FREE].isna().all()
 
 
+def test_scale_free_gap_is_worked_out_for_what_ships_alone(run: Run, tmp_path: Path):
+    held = {"distribution_gap": 0.6, "cone_image": 0.5, "cone_text": 0.86}
+    for name in ("demo-mine", "demo-scale-20"):  # nobody knows on how many pairs the first was measured
+        save_record(make_record(replace(run, profile=load_profile("demo", name=name)), held), tmp_path)
+    table = load_results(tmp_path).set_index("profile")[SCALE_FREE]
+    assert math.isnan(table["demo-mine"])
+    assert table["demo-scale-20"] == pytest.approx(0.6 / math.sqrt(0.999 * 0.64))
+
+
 def test_every_published_run_has_a_scale_free_gap():
     gaps = load_results(ROOT / "results")[SCALE_FREE]
     assert gaps.between(0, math.sqrt(2)).all()
@@ -280,6 +289,20 @@ def test_revision_is_that_of_the_packages_own_repository(tmp_path: Path):
     (package / "__init__.py").write_text("changed")
     assert provenance.revision_of(package) == git(tmp_path, "rev-parse", "HEAD") + "-dirty"
     assert provenance.revision_of(tmp_path / "nowhere") is None
+
+
+def test_revision_is_not_that_of_the_repository_whose_hook_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    own, other = tmp_path / "own", tmp_path / "other"
+    for folder in (own, other):
+        folder.mkdir()
+        (folder / "__init__.py").write_text(folder.name)
+        git(folder, "init")
+        git(folder, "add", ".")
+        git(folder, "commit", "-m", folder.name)
+    wanted = git(own, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert provenance.revision_of(own) == wanted
 
 
 def test_git_is_asked_when_a_record_is_made_and_then_no_more(run: Run, monkeypatch: pytest.MonkeyPatch):

@@ -24,7 +24,7 @@ def read_table(path: str | Path, keys: tuple[str, ...] = RESULT) -> pd.DataFrame
         ValueError: if it lacks a key, a row stands there twice, or a measure is no finite number; the message names it.
     """
     try:  # a profile may be named NA or 7
-        table = pd.read_csv(path, converters={"profile": str, "method": str})
+        table = pd.read_csv(path, dtype={"profile": str, "method": str}, keep_default_na=False, na_values=[""])
     except ValueError as error:
         raise ValueError(f"{path} is no table: {error}; remove it and build it anew") from None
     wrong = [f"it lacks the column {key}" for key in keys if key not in table]
@@ -43,7 +43,7 @@ def _wrong_values(table: pd.DataFrame) -> list[str]:
 
 def _wrong_rows(table: pd.DataFrame, keys: tuple[str, ...]) -> list[str]:
     named = table[list(keys)]
-    nameless = [f"a row has no {key}" for key in keys if (named[key].isna() | named[key].eq("")).any()]
+    nameless = [f"a row has no {key}" for key in keys if named[key].isna().any()]
     return nameless + [
         f"the row {'/'.join(map(str, row))} stands there twice" for row in named[named.duplicated()].values
     ]
