@@ -40,6 +40,7 @@ NO_PART = {
     "__init__": "names what is behind it",
     "files": "writes what it is given",
     "profiles/__init__": "its values are named by the fingerprint",
+    "profiles/files": "reads them",
     "profiles/first_reading": "likewise",
     "profiles/parts": "likewise",
     "data/content": "names the data",

@@ -127,6 +127,20 @@ def test_small_trials_keep_the_name_among_themselves(tmp_path: Path):
     check_room(other, tmp_path)
 
 
+def test_weights_of_a_tag_are_not_fetched_to_tell(tmp_path: Path):
+    paths = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    one, two = (load_profile("photos", model__pretrained=str(path)) for path in paths)
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    check_room(one, tmp_path)
+    publish(one, CLIP, tmp_path)
+    check_room(one, tmp_path)
+    with pytest.raises(
+        ValueError, match=r"'photos' differs .*\(in model\.pretrained\), and .* not its own, as of clip"
+    ):
+        check_room(two, tmp_path)
+
+
 # ---- a folder to write to
 
 

@@ -25,15 +25,21 @@ def check_room(profile: Profile, results_dir: str | Path = "results") -> None:
     Raises:
         OSError: if it cannot be written to.
         ValueError: if it holds records of the shipped profile, from which this one differs; the message says in what.
+            Where the shipped one's weights would have to be fetched to tell, all records but its own count.
     """
     folder = Path(results_dir) / profile.name
     for place in (folder.parent, folder):
         _check_writable(place)
-    differs = differences(profile, load_profile(profile.name)) if profile.name in profile_names() else []
-    if differs and any(_is_of(record, load_profile(profile.name), profile) for record in _records(folder)):
+    shipped = load_profile(profile.name) if profile.name in profile_names() else profile
+    differs = differences(profile, shipped)
+    other = (
+        next((record for record in _records(folder) if _is_others(record, shipped, profile)), None) if differs else None
+    )
+    if other:
         raise ValueError(
-            f"profile {profile.name!r} differs from the one that ships by that name (in {', '.join(differs)}), whose "
-            f"records lie in {folder}; give it a name of its own (name: in its file) or say another --results-dir"
+            f"profile {profile.name!r} differs from the one that ships by that name (in {', '.join(differs)}), and "
+            f"{folder} holds records that are not its own, as of {other['method']}; give it a name of its own "
+            "(name: in its file) or say another --results-dir"
         )
 
 
@@ -49,37 +55,47 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def differences(profile: Profile, other: Profile) -> list[str]:
-    """Name the settings in which two profiles differ, by which their runs are others: places of data are none."""
-    one, two = ({name: _plain(getattr(each, name)) for name in PARTS} for each in (profile, other))
+def differences(profile: Profile, shipped: Profile) -> list[str]:
+    """Name the settings, but for places, in which a profile differs from one that ships, so that its runs differ."""
+    one, two = ({name: _plain(getattr(each, name)) for name in PARTS} for each in (profile, shipped))
     found = [
         f"{part}.{name}"
         for part in PARTS
         for name in sorted(one[part].keys() | two[part].keys())
         if one[part].get(name) != two[part].get(name)
     ]
-    return found or (["model.pretrained"] if _weights_differ(profile, other) else [])
+    return found or (["model.pretrained"] if _weights_differ(profile, shipped) else [])
 
 
 def _plain(part) -> dict:
     return part if isinstance(part, dict) else part.identity()
 
 
-def _weights_differ(profile: Profile, other: Profile) -> bool:
-    named = [getattr(each.model, "pretrained", None) for each in (profile, other)]
-    if named[0] == named[1] or None in named:
+def _weights_differ(profile: Profile, shipped: Profile) -> bool:
+    named = [getattr(each.model, "pretrained", None) for each in (profile, shipped)]
+    if named[0] == named[1] or None in named or not _is_at_hand(shipped):
         return named[0] != named[1]
-    return fingerprint(profile, BASE, 0.0, 0) != fingerprint(other, BASE, 0.0, 0)
+    return fingerprint(profile, BASE, 0.0, 0) != fingerprint(shipped, BASE, 0.0, 0)
+
+
+def _is_at_hand(shipped: Profile) -> bool:
+    """Say whether a shipped profile's weights, if it starts from any, ship too: others would have to be fetched."""
+    return shipped.data.kind == "demo" or getattr(shipped.model, "pretrained", None) is None
 
 
 def _records(folder: Path) -> Iterator[dict]:
     yield from (read_record(path) for path in sorted(folder.glob("*.json")))
 
 
-def _is_of(record: dict, shipped: Profile, profile: Profile) -> bool:
-    """Say whether a record is of the shipped profile, and not of what the other one leaves as it is either."""
-    own = record.get("training") is not None or not is_record_of(record, profile)
-    return own and is_record_of(record, shipped)
+def _is_others(record: dict, shipped: Profile, profile: Profile) -> bool:
+    """Say whether a record is of the shipped profile and no base, or the like, that the other one has as well.
+
+    Where other weights than the shipped profile's are named, and those are not here, it is whether it is not its own.
+    """
+    own = is_record_of(record, profile)
+    if profile.model != shipped.model and not _is_at_hand(shipped):
+        return not own
+    return (not own or record.get("training") is not None) and is_record_of(record, shipped)
 
 
 def is_record_of(record: dict, profile: Profile) -> bool:
