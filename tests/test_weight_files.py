@@ -206,6 +206,7 @@ def damaged(path: Path, kind: str):
         "pickle that ends early": b"\x80\x02}q\x00(",
         "pickle of protocol 4": pickle.dumps({"a": 1}, 4),
         "pickle with nothing before it": b"\x80\x02a.",
+        "random bytes that ask for no name": b"c313Rqbt\n)]\x02.",
     }
     if kind in content:
         path.write_bytes(content[kind])
@@ -226,7 +227,7 @@ def damaged(path: Path, kind: str):
 DAMAGED = [
     *("empty", "text", "random", "tar", "zip", "half", "without data.pkl", "pickle of protocol 4"),
     *("pickle that asks for a key it has not", "pickle that ends early", "pickle with nothing before it"),
-    "half of a large one",
+    *("half of a large one", "random bytes that ask for no name"),
 ]
 
 

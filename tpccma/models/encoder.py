@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tpccma.files import whole_file
+from tpccma.models.pretrained import config_of
 from tpccma.models.towers import Heads, ShortTextCLIP, shorten
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import HeadsModel, OpenClipModel
@@ -154,9 +155,10 @@ def evaluating(model: nn.Module):
 
 
 def build_network(architecture: OpenClipModel | HeadsModel) -> nn.Module:
-    """Build the network that an architecture names, with random weights."""
+    """Build the network that an architecture names, with random weights; a ValueError says that none has this name."""
     if architecture.kind == "heads":
         return Heads(**architecture.model_dump(exclude={"kind"}))
+    config_of(architecture.name)
     with _quiet():
         return ShortTextCLIP.adopt(open_clip.create_model(architecture.name))
 

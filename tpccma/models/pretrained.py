@@ -6,6 +6,7 @@ they fit, give no warning and lose accuracy. open_clip has two names for such mo
 `tpccma.models.transforms`.
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import open_clip
@@ -15,6 +16,19 @@ from tpccma.models.weight_files import checksum, is_file_of, is_openai_archive
 from tpccma.profiles import OpenClipModel
 
 SUFFIX = "-quickgelu"
+
+
+def config_of(name: str) -> dict:
+    """Read how open_clip builds a model.
+
+    Raises:
+        ValueError: if it knows none of this name; the message names those that are like it.
+    """
+    if (config := open_clip.get_model_config(name)) is None:
+        alike = get_close_matches(name.replace("/", "-"), open_clip.list_models())
+        others = f"perhaps {', '.join(alike)}?" if alike else "open_clip.list_models() names all"
+        raise ValueError(f"open_clip knows no model {name!r}: give model.name in the profile as it names it; {others}")
+    return config
 
 
 def find_weights(architecture: OpenClipModel) -> Path:
@@ -29,8 +43,9 @@ def find_weights(architecture: OpenClipModel) -> Path:
 
     Raises:
         FileNotFoundError: if it is neither a file nor a tag of the model, or the weights could not be fetched.
-        ValueError: if the weights of the tag need the other activation.
+        ValueError: if the model is unknown, or the weights of the tag need the other activation.
     """
+    config_of(architecture.name)
     name, pretrained = architecture.name, architecture.pretrained
     if Path(pretrained).is_file():
         return Path(pretrained)
@@ -82,8 +97,7 @@ def other_activation(name: str) -> str:
 
 
 def _check(architecture: OpenClipModel, needed: bool, weights: str) -> None:
-    config = open_clip.get_model_config(architecture.name) or {}
-    if config.get("quick_gelu", False) != needed:
+    if config_of(architecture.name).get("quick_gelu", False) != needed:
         kinds = ("QuickGELU", "GELU") if needed else ("GELU", "QuickGELU")
         raise ValueError(
             f"{weights} was trained with {kinds[0]}, but model {architecture.name!r} computes {kinds[1]} and would "

@@ -18,6 +18,7 @@ from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
 from torchvision.transforms.functional import to_pil_image
 
 from tpccma.models.encoder import prepare
+from tpccma.models.pretrained import config_of
 from tpccma.models.weight_files import checksum, is_file_of, read_metadata
 from tpccma.profiles import OpenClipModel, Preprocessing
 
@@ -37,9 +38,9 @@ def image_transform(architecture: OpenClipModel) -> Callable[[Image.Image], Tens
         A function of a PIL image that returns (3, H, W) float32.
 
     Raises:
-        ValueError: if none of them decides.
+        ValueError: if none of them decides, or open_clip does not know the model.
     """
-    size = open_clip.get_model_config(architecture.name)["vision_cfg"]["image_size"]
+    size = config_of(architecture.name)["vision_cfg"]["image_size"]
     return open_clip.image_transform(size, is_train=False, **_preprocessing(architecture))
 
 

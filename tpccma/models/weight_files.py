@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 OPENAI_SETTINGS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
+NAMED = re.compile(r"GLOBAL ([A-Za-z_][\w.]*\w)(?!\S)", re.ASCII)  # random bytes name nothing
 # The SHA-256 of each of them; OpenAI published it as the last folder of the file's address.
 OPENAI_CHECKSUMS = frozenset(
     PurePosixPath(get_pretrained_url(name, "openai")).parent.name
@@ -135,7 +136,7 @@ def unpickle(path: str | Path) -> object:
 
 
 def _complaint(error: Exception) -> str:
-    if code := re.search(r"GLOBAL (\S+)", str(error)):
+    if code := NAMED.search(str(error)):
         return (
             "is a pickle that carries code and is not loaded; have its owner save it with safetensors "
             f"(it asks for {code[1]})"

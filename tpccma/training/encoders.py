@@ -5,13 +5,13 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-import open_clip
 import torch
 
 from tpccma.data.features import TextFeatures
 from tpccma.data.scenes import vocabulary
 from tpccma.models.encoder import Encoder, build_network, open_tokenizer
-from tpccma.models.pretrained import check_activation, find_weights
+from tpccma.models.forms import load_into
+from tpccma.models.pretrained import check_activation, config_of, find_weights
 from tpccma.models.weight_files import check_exists, read_metadata, read_weights
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import Profile
@@ -36,7 +36,7 @@ def build_encoder(profile: Profile, seed: int = 0) -> Encoder:
 def make_tokenizer(profile: Profile) -> Callable:
     """Make what turns texts into what the text tower of a profile takes: tokens, or of heads frozen features."""
     if profile.data.kind == "demo":
-        return WordTokenizer(vocabulary(), open_clip.get_model_config(profile.model.name)["text_cfg"]["context_length"])
+        return WordTokenizer(vocabulary(), config_of(profile.model.name)["text_cfg"]["context_length"])
     if profile.model.kind == "open_clip":
         return open_tokenizer(profile.model.name)
     return TextFeatures(profile.data.cache_dir)
@@ -57,23 +57,36 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
         ValueError: if the file was made by another architecture, needs another activation, does not fit, or is a pickle
             that carries code.
     """
-    metadata = read_metadata(path)
-    made_by = metadata.get("architecture")
-    if made_by and _shape(json.loads(made_by)) != _shape(profile.model.model_dump()):
+    made_by, tokenizer = (_read_note(path, name) for name in ("architecture", "tokenizer"))
+    if made_by and _shape(made_by) != _shape(profile.model.model_dump()):
         raise ValueError(
-            f"{path} was made by {made_by}, but profile {profile.name!r} asks for {profile.model.model_dump_json()}"
+            f"{path} was made by {json.dumps(made_by)}, but profile {profile.name!r} asks for "
+            f"{profile.model.model_dump_json()}"
         )
     if not made_by and profile.model.kind == "open_clip":
         check_exists(path)
         check_activation(profile.model, path)
     encoder = build_encoder(profile)
-    if "tokenizer" in metadata:
-        encoder.tokenizer = WordTokenizer(**json.loads(metadata["tokenizer"]))
-    try:
-        encoder.model.load_state_dict(read_weights(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit the model of profile {profile.name!r}: {error}") from None
+    if tokenizer:
+        encoder.tokenizer = _make_word_tokenizer(path, tokenizer)
+    load_into(encoder.model, read_weights(path), path, f"of profile {profile.name!r}")
     return encoder
+
+
+def _read_note(path: str | Path, name: str) -> dict:
+    """Read what this package has written about a model beside its weights; {} of any other file."""
+    text = read_metadata(path).get(name, "{}")
+    try:
+        return dict(json.loads(text))
+    except (TypeError, ValueError):
+        raise ValueError(f"{path} names {text!r} as its {name}, which is damaged; get the file again") from None
+
+
+def _make_word_tokenizer(path: str | Path, settings: dict) -> WordTokenizer:
+    try:
+        return WordTokenizer(**settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds a tokenizer that is damaged ({error}); get the file again") from None
 
 
 def _shape(architecture: dict) -> dict:
