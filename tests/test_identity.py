@@ -48,6 +48,7 @@ NO_PART = {
     "training/run": "calls the rest",
     "training/folder": "looks after what the rest has made",
     "training/identity": "names the rest",
+    "training/interruption": "decides when a training ends, and nothing of its steps",
 }
 
 # ---- settings

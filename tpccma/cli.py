@@ -1,7 +1,7 @@
 """The command `tpccma`, also as ``python -m tpccma`` and, on many GPUs, ``accelerate launch -m tpccma train ...``.
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 done, 1 where runs failed or differ, 2 for what the
-user can mend, said in one line::
+user can mend, said in one line, 130 and 143 after Ctrl-C and SIGTERM, whereupon the same command goes on::
 
     tpccma gap IMAGES.npy TEXTS.npy          # the modality gap of paired embeddings, one row a pair
     tpccma train --profile demo --alpha 0.5  # fine-tune, evaluate, record
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from tpccma.training.interruption import Terminated, terminable
 
 if TYPE_CHECKING:
     from tpccma.profiles import Profile
@@ -59,13 +61,16 @@ def command(function: Callable) -> Callable:
     @wraps(function)
     def said_in_a_line(**given):
         try:
-            return function(**given)
+            with terminable():
+                return function(**given)
         except BrokenPipeError:
             raise
         except (ValueError, ImportError, OSError) as error:
             _fail(f"error: {error}", 2)
         except (FloatingPointError, BrokenProcessPool) as error:
             _fail(f"failed: {error}", 1)
+        except Terminated:
+            _fail("terminated; the same command goes on from here", 143)
         except KeyboardInterrupt:
             _fail("interrupted; the same command goes on from here", 130)
 

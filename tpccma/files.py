@@ -15,6 +15,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
     Yields:
         A path beside it. If writing fails, that file is removed, and the one at `path` is what it was.
+
+    Raises:
+        OSError: naming `path` if writing fails, as on a full disk.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,6 +26,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield partial
         _sync(partial)
         partial.replace(path)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # of a full disk
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
     _sync(path.parent)

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, get_w
 from webdataset.tariterators import group_by_keys
 
 from tpccma.data.pictures import DamagedPicture, open_picture, reason_of
+from tpccma.data.readers import leave_interrupts
 from tpccma.data.shard_files import IMAGE_NAMES, MAX_BYTES, Shards, read_files, successes
 
 MAX_HELD = 2**30 - MAX_BYTES  # bytes that wait in a reader: with one file more, however large, 1 GiB
@@ -142,7 +143,8 @@ class PairStream(IterableDataset):
             raise ValueError(f"{told}: their order is another; use as many as before")
         self.counts = torch.zeros(readers, len(COUNTED), dtype=torch.int64).share_memory_()
         pinned = torch.cuda.is_available()
-        loader = DataLoader(self, batch_size, num_workers=workers, collate_fn=self._collate, pin_memory=pinned)
+        how = {"collate_fn": self._collate, "pin_memory": pinned, "worker_init_fn": leave_interrupts}
+        loader = DataLoader(self, batch_size, num_workers=workers, **how)
         return self._taken(loader)
 
     def _taken(self, loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tpccma.files import whole_file
 from tpccma.models.pretrained import config_of
 from tpccma.models.towers import Heads, ShortTextCLIP, shorten
+from tpccma.models.weight_files import writing
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import HeadsModel, OpenClipModel
 
@@ -129,6 +130,7 @@ class Encoder:
 
         Raises:
             ValueError: if it is not known what the model was made from.
+            OSError: if it cannot be written, as on a full disk.
         """
         if self.architecture is None:
             raise ValueError(f"{path} is not written: say what the model was made from, Encoder(..., architecture=)")
@@ -138,7 +140,7 @@ class Encoder:
                 {"words": self.tokenizer.words, "context_length": self.tokenizer.context_length}
             )
         weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
-        with whole_file(path) as partial:
+        with whole_file(path) as partial, writing(path):
             save_file(weights, partial, metadata)
 
 

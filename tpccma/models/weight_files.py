@@ -7,7 +7,10 @@ weights. Loading TorchScript runs what is in it, so that form is read of nobody 
 import hashlib
 import os
 import re
+import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -102,6 +105,25 @@ def is_file_of(config: dict, digest: str) -> bool:
     """Say whether open_clip offers a file of this checksum: some addresses hold it, as a folder or after the name."""
     url = PurePosixPath(config.get("url", ""))
     return url.parent.name == digest or url.stem.endswith(f"-{digest[:8]}")
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Say what a failed write was: of a full disk, torch says that a position was unexpected, and neither names a file.
+
+    Raises:
+        OSError: naming `path`, the room on its disk and the remedy, if writing fails.
+    """
+    try:
+        yield
+    except (RuntimeError, SafetensorError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        reason = str(error).strip().split("\n")[0]
+        free = shutil.disk_usage(Path(path).parent).free / 1e6
+        raise OSError(
+            f"{path} could not be written ({reason}); {free:.0f} MB are free on its disk: make room and run again"
+        ) from None
 
 
 def check_exists(path: str | Path) -> None:

@@ -10,6 +10,9 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 
 from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.backend import resource_tracker
+
+GRACE = 60  # seconds that a process has for a checkpoint when it is to end
 
 
 def run_all(work: Callable, tasks: dict[str, tuple], jobs: int) -> Iterator[tuple[str, object]]:
@@ -44,15 +47,39 @@ def run_all(work: Callable, tasks: dict[str, tuple], jobs: int) -> Iterator[tupl
     finally:
         for worker in idle:
             worker.shutdown()
-        for _, worker in busy.values():
-            worker.shutdown(kill_workers=True)
+        _stop([worker for _, worker in busy.values()])
+
+
+def _stop(workers: list[Executor]) -> None:
+    """End processes at their work; a training leaves a checkpoint first."""
+    processes = [process for worker in workers for process in list(getattr(worker, "_processes", {}).values())]
+    for process in processes:
+        process.terminate()
+    latest = time.monotonic() + GRACE
+    for process in processes:
+        process.join(max(0, latest - time.monotonic()))
+    for worker in workers:
+        worker.shutdown(kill_workers=True)
 
 
 def start_worker(threads: int) -> Executor:
     """Make a process that takes one task at a time; of its own, so that it is known which task it died of."""
+    _start_tracker()
     # THP_MEM_ALLOC_ENABLE: huge pages take 0.9 of the time
     settings = {"OMP_NUM_THREADS": str(threads), "THP_MEM_ALLOC_ENABLE": "1"}
     return ProcessPoolExecutor(1, initializer=_prepare, initargs=(threads, os.getpid()), env=settings)
+
+
+def _start_tracker() -> None:
+    """Start what tidies up behind this process; of the semaphores that it finds when that is killed, it is silent."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [before, "ignore:resource_tracker"]))
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        del os.environ["PYTHONWARNINGS"]
+        if before is not None:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _prepare(threads: int, parent: int) -> None:
@@ -64,9 +91,11 @@ def _prepare(threads: int, parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when the one that started it is gone, however that ended."""
+    """End this process when the one that started it is gone, however that ended; a training leaves a checkpoint."""
     while os.getppid() == parent:
         time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
     os._exit(1)
 
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tpccma.data import Corpus, Pairs
 from tpccma.data.pictures import ImageFiles, Pictures
+from tpccma.data.readers import leave_interrupts
 from tpccma.models import Encoder, prepare
 from tpccma.models.encoder import as_it_is
 from tpccma.models.transforms import split_transform
@@ -80,6 +81,7 @@ class PairBatches:
             collate_fn=as_it_is,  # the dataset gives whole batches
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=leave_interrupts,
             pin_memory=accelerator.device.type == "cuda",
         )
         self.loader = accelerator.prepare(loader)

@@ -1,20 +1,26 @@
 """What a training leaves on the disk while it runs: a log with a row a step, and checkpoints to go on from.
 
 ``checkpoint/`` holds weights, optimiser, curriculum and random states, the step, the log up to it and what the readers
-of the data have to remember. It is there in whole or not at all.
+of the data have to remember. It is there in whole or not at all. ``checkpoint.old/`` is the one before, for the case
+that a disk has damaged the last.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from tpccma.files import sync_folder, write_whole
+from tpccma.models.weight_files import writing
 
 LOG = "steps.csv"
 WHOLE, PARTIAL, OLD = "checkpoint", "checkpoint.partial", "checkpoint.old"
+
+logger = logging.getLogger(__name__)
 
 
 def log_columns(terms: Iterable[str]) -> tuple[str, ...]:
@@ -43,7 +49,7 @@ class Checkpoints:
     def log(self, row: dict) -> None:
         """Append a row to the log; what has no value stays empty."""
         if self.accelerator.is_main_process:
-            with (self.folder / LOG).open("a") as file:
+            with writing(self.folder / LOG), (self.folder / LOG).open("a") as file:
                 if file.tell() == 0:
                     file.write(",".join(self.columns) + "\n")
                 file.write(",".join(str(row.get(column, "")) for column in self.columns) + "\n")
@@ -54,10 +60,16 @@ class Checkpoints:
         Args:
             step: the next one.
             read: what this process has to remember of its data, as JSON can hold it.
+
+        Raises:
+            OSError: if it cannot be written, as on a full disk; the one that was there stays.
         """
         partial = self.folder / PARTIAL
-        self.accelerator.save_state(str(partial))
-        (partial / f"read-{self.accelerator.process_index}.json").write_text(json.dumps(read))
+        if self.accelerator.is_main_process and (self.folder / WHOLE).is_dir():
+            shutil.rmtree(self.folder / OLD, ignore_errors=True)  # three would need the room
+        with writing(partial):
+            self.accelerator.save_state(str(partial))
+            (partial / f"read-{self.accelerator.process_index}.json").write_text(json.dumps(read))
         self.accelerator.wait_for_everyone()  # every process has written its part
         if self.accelerator.is_main_process:
             (partial / "step.json").write_text(json.dumps({"step": step}))
@@ -74,28 +86,56 @@ class Checkpoints:
         if whole.is_dir():
             whole.rename(old)
         partial.rename(whole)
-        shutil.rmtree(old, ignore_errors=True)
 
     def resume(self) -> tuple[int, list[dict]]:
         """Go on from the last checkpoint, the log from what it was then; without one, start anew.
 
         Returns:
             The step that is next, and what the processes have to remember of their data, as far as it was saved.
+
+        Raises:
+            ValueError: if neither the last checkpoint nor the one before can be read; the message names the remedy.
         """
-        whole = self.folder / WHOLE
+        whole, old = self.folder / WHOLE, self.folder / OLD
+        if not whole.is_dir():
+            self._step_back()
+        found, problem = self._load(whole) if whole.is_dir() else ((0, []), "")
+        if problem and old.is_dir():
+            logger.warning("%s cannot be read (%s); the training goes on from the one before", whole, problem)
+            self._step_back()
+            found, problem = self._load(whole)
+        if problem:
+            raise ValueError(f"{whole} cannot be read ({problem}); remove it, and the training begins anew")
         if self.accelerator.is_main_process:
             self._restore_log(whole)
         self.accelerator.wait_for_everyone()
-        if not whole.is_dir():
-            return 0, []
-        self.accelerator.load_state(str(whole))
-        step = json.loads((whole / "step.json").read_text())["step"]
-        return step, [json.loads(path.read_text()) for path in sorted(whole.glob("read-*.json"))]
+        return found
+
+    def _step_back(self) -> None:
+        """Put the checkpoint before, if there is one, in the place of the last."""
+        whole, old = self.folder / WHOLE, self.folder / OLD
+        self.accelerator.wait_for_everyone()  # no process reads it any more
+        if self.accelerator.is_main_process and old.is_dir():
+            shutil.rmtree(whole, ignore_errors=True)
+            old.rename(whole)
+        self.accelerator.wait_for_everyone()
+
+    def _load(self, whole: Path) -> tuple[tuple[int, list[dict]], str]:
+        """Take up a checkpoint; return what `resume` does, and what was wrong in any process, "" if nothing."""
+        found, problem = (0, []), ""
+        try:
+            self.accelerator.load_state(str(whole))
+            step = json.loads((whole / "step.json").read_text())["step"]
+            found = step, [json.loads(path.read_text()) for path in sorted(whole.glob("read-*.json"))]
+        except Exception as error:  # of damaged files, whatever their bytes lead to
+            problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        failed = torch.tensor(int(bool(problem)), device=self.accelerator.device)
+        if self.accelerator.reduce(failed, reduction="sum").item():
+            problem = problem or "another process has failed"
+        return found, problem
 
     def _restore_log(self, whole: Path) -> None:
-        log, old = self.folder / LOG, self.folder / OLD
-        if not whole.is_dir() and old.is_dir():
-            old.rename(whole)
+        log = self.folder / LOG
         if (whole / LOG).is_file():
             write_whole(log, (whole / LOG).read_text())
         else:

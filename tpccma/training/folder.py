@@ -36,7 +36,12 @@ def code_of(folder: Path) -> str:
     if not (is_finished(folder) or has_checkpoint(folder)):
         return ""
     noted = folder / CODE
-    return json.loads(noted.read_text())["training"] if noted.is_file() else UNKNOWN
+    if not noted.is_file():
+        return UNKNOWN
+    try:
+        return str(json.loads(noted.read_text())["training"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{noted} does not say which code has made what lies beside it; remove it") from None
 
 
 def note_code(folder: Path, code: str) -> None:

@@ -6,7 +6,7 @@ Legend: B batch size of a process.
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -70,6 +70,8 @@ class Trainer:
         method: Method = METHODS["clip"],
     ):
         self.training, self.folder, self.seed, self.step = training, folder, seed, 0
+        self.caught: Sequence[int] = ()  # signals, see `tpccma.training.interruption`
+        self.stopped = False
         self.accelerator = start_accelerator(training)
         prepare_scale(encoder.model, training)
         optimizer = make_optimizer(encoder.model, training)
@@ -87,6 +89,7 @@ class Trainer:
         """Train to the last step, resuming the checkpoint in the folder if there is one.
 
         Of a stream, ``data.json`` in the folder says afterwards how many pairs were read and how many were skipped.
+        Once a signal stands in `caught`, a checkpoint is written, and the training is `stopped` where it is.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()
@@ -97,8 +100,14 @@ class Trainer:
                 self.checkpoints.log(row)
                 bar.update()
                 bar.set_postfix({key: f"{row[key]:.3g}" for key in ("loss", "alpha", "samples_per_second")})
-                if self.step % self.training.checkpoint_steps == 0 and self.step < self.total_steps:
+                self.stopped = bool(self.caught) and self.step < self.total_steps
+                if self.stopped or (self.step % self.training.checkpoint_steps == 0 and self.step < self.total_steps):
                     self.save()
+                    if self.stopped:
+                        return
+        self._report()
+
+    def _report(self) -> None:
         report = self.batches.report()
         if report and self.accelerator.is_main_process:
             write_whole(self.folder / "data.json", json.dumps(report, indent=1) + "\n")

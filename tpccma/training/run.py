@@ -4,14 +4,15 @@
     >>> run.encoder.embed_texts(["a red star."]).shape
     torch.Size([1, 128])
 
-Running the same call again loads what is finished and resumes what is not; what other code has made is told of, and
-made anew with ``fresh=True``. One process or many (``accelerate launch``) run the same code. From a shell, with
-evaluation and record::
+Running the same call again loads what is finished and resumes what is not: Ctrl-C or SIGTERM lets the step end and
+leaves a checkpoint. What other code has made is told of, and made anew with ``fresh=True``. One process or many
+(``accelerate launch``) run the same code. From a shell, with evaluation and record::
 
     tpccma train --profile demo --alpha 0.5 --seed 0
 """
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,11 +27,13 @@ from tpccma.data.content import content_of_corpus, content_of_files
 from tpccma.methods import METHODS, Method, check_method, run_name
 from tpccma.methods.post_processing import PostProcessed
 from tpccma.models import Encoder, read_weights
+from tpccma.models.forms import load_into
 from tpccma.profiles import Profile, Training, load_profile
 from tpccma.training.checkpoint import LOG
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
 from tpccma.training.folder import WEIGHTS, alone_in, code_of, is_finished, note_code, settle
 from tpccma.training.identity import evaluation_code, fingerprint, joined, training_code
+from tpccma.training.interruption import signals_held
 from tpccma.training.loop import Trainer
 
 MAP_PAIRS = 20_000  # pairs of a stream from which the maps of a post-processing are taken [ours]
@@ -263,14 +266,25 @@ def _train(
                 given = training, run.alpha, run.seed, folder, corpus or load_corpus(profile), method
                 _finish(Trainer(run.encoder, profile, *given), run)
     run.code["training"] = code_of(folder)
-    run.encoder.model.load_state_dict(read_weights(folder / WEIGHTS))
-    return pd.read_csv(folder / LOG)
+    return _load_finished(run)
 
 
 def _finish(trainer: Trainer, run: Run) -> None:
     """Train to the end, and put the weights in the place of the checkpoint."""
-    trainer.run()
-    if trainer.accelerator.is_main_process:
-        run.encoder.save(run.folder / WEIGHTS)
-        trainer.checkpoints.remove()
-    trainer.accelerator.wait_for_everyone()
+    processes = trainer.accelerator
+    # of several processes, each would hear of a signal at another step
+    with signals_held() if processes.num_processes == 1 else nullcontext(()) as trainer.caught:
+        trainer.run()
+        if processes.is_main_process and not trainer.stopped:
+            run.encoder.save(run.folder / WEIGHTS)
+            trainer.checkpoints.remove()
+    processes.wait_for_everyone()
+
+
+def _load_finished(run: Run) -> pd.DataFrame:
+    """Load the weights that lie in a run's folder; return the log of its steps."""
+    try:
+        load_into(run.encoder.model, read_weights(run.folder / WEIGHTS), run.folder / WEIGHTS)
+        return pd.read_csv(run.folder / LOG)
+    except ValueError as error:
+        raise ValueError(f"{run.folder} is damaged: {error}; remove it and run again") from None

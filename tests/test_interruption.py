@@ -1,0 +1,264 @@
+"""What ends a training from outside, and what it then goes on from: signals, full disks, damaged checkpoints."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from tests.interrupted import STEP
+from tests.test_run import MEASURED, Killed, kill_at
+from tpccma import fine_tune, load_profile
+from tpccma.data import Corpus
+from tpccma.profiles import Profile
+from tpccma.training.encoders import build_encoder
+from tpccma.training.folder import code_of
+from tpccma.training.interruption import Terminated, signals_held, terminable
+from tpccma.training.loop import Trainer
+from tpccma.training.run import Run
+
+
+def assert_same_bits(one: Run, other: Run) -> None:
+    weights = other.encoder.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in one.encoder.model.state_dict().items())
+    pd.testing.assert_frame_equal(one.steps[MEASURED], other.steps[MEASURED], check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return fine_tune(tiny_profile, runs_dir=tmp_path_factory.mktemp("undisturbed"), corpus=tiny_corpus)
+
+
+# ---- signals
+
+
+@pytest.mark.parametrize(
+    "what, how, status",
+    [
+        ("train", signal.SIGTERM, 143),
+        pytest.param("train", signal.SIGINT, 130, marks=pytest.mark.deep),
+        pytest.param("sweep", signal.SIGTERM, 1, marks=pytest.mark.deep),
+    ],
+)
+def test_signal_leaves_a_checkpoint_of_its_step_and_says_how_to_go_on(
+    what: str, how: int, status: int, tiny_profile: Profile, tiny_corpus: Corpus, undisturbed: Run, tmp_path: Path
+):
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(tiny_profile.model_dump(mode="json") | {"name": "tiny"}))
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "tests.interrupted", what, str(int(how)), str(file)]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | threads, capture_output=True, text=True, timeout=300)
+    assert done.returncode == status, done.stderr
+    said = "terminated" if how == signal.SIGTERM else "interrupted"
+    if what == "train":
+        assert (done.stdout, done.stderr) == ("", f"{said}; the same command goes on from here\n")
+    else:
+        assert "Terminated" in done.stderr and "semlock" not in done.stderr
+    profile = load_profile(file)
+    [checkpoint] = (tmp_path / "runs").glob("*/*/checkpoint")
+    assert json.loads((checkpoint / "step.json").read_text()) == {"step": STEP + 1}
+    with pytest.MonkeyPatch.context() as patch:
+        taken: list[int] = []
+        take_step = Trainer._take_step
+        patch.setattr(Trainer, "_take_step", lambda self, *batch: taken.append(self.step) or take_step(self, *batch))
+        resumed = fine_tune(profile, runs_dir=tmp_path / "runs", corpus=tiny_corpus)
+    assert taken == list(range(STEP + 1, 16))
+    assert_same_bits(resumed, undisturbed)
+
+
+@pytest.mark.parametrize("number, raised", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_signal_waits_until_the_work_is_done_and_a_second_one_does_not(number: int, raised: type):
+    done = []
+    with terminable(), pytest.raises(raised), signals_held() as caught:
+        signal.raise_signal(number)
+        done.append(list(caught))
+    assert done == [[number]]
+    with terminable(), pytest.raises(raised), signals_held():
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        done.append("more")
+    assert len(done) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_ignored_signal_stays_ignored(monkeypatch: pytest.MonkeyPatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with signals_held() as caught:
+            signal.raise_signal(signal.SIGINT)
+        assert caught == []
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_handler_that_goes_on_ends_the_work_all_the_same():
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        with pytest.raises(KeyboardInterrupt), signals_held():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_signals_are_held_in_the_main_thread_alone():
+    found = []
+
+    def work() -> None:
+        with terminable(), signals_held() as caught:
+            found.append((list(caught), signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [([], signal.SIG_DFL)]
+
+
+def test_signal_in_the_last_step_leaves_the_finished_run(
+    tiny_profile: Profile, tiny_corpus: Corpus, undisturbed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    take_step = Trainer._take_step
+
+    def signalled(trainer: Trainer, *batch) -> dict:
+        if trainer.step == 15:
+            signal.raise_signal(signal.SIGINT)
+        return take_step(trainer, *batch)
+
+    monkeypatch.setattr(Trainer, "_take_step", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(tiny_profile, runs_dir=tmp_path, corpus=tiny_corpus)
+    monkeypatch.setattr(Trainer, "run", lambda trainer: pytest.fail("trained again"))
+    assert_same_bits(fine_tune(tiny_profile, runs_dir=tmp_path, corpus=tiny_corpus), undisturbed)
+
+
+# ---- damaged checkpoints
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = {
+    "truncated": truncate,
+    "empty": lambda path: path.write_bytes(b""),
+    "random": lambda path: path.write_bytes(bytes(range(256)) * 4),
+    "gone": Path.unlink,
+}
+FILES = ["model.safetensors", "optimizer.bin", "custom_checkpoint_0.pkl", "step.json", "read-0.json"]
+
+
+def kill_and_find(profile: Profile, corpus: Corpus, runs_dir: Path, step: int) -> Path:
+    """Train up to a step; return the run's folder."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        kill_at(step, patch)
+        fine_tune(profile, runs_dir=runs_dir, corpus=corpus)
+    [folder] = (runs_dir / "demo").iterdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "file, how",
+    [
+        ("model.safetensors", "truncated"),
+        ("optimizer.bin", "random"),
+        pytest.param("custom_checkpoint_0.pkl", "empty", marks=pytest.mark.deep),
+        pytest.param("step.json", "truncated", marks=pytest.mark.deep),
+    ],
+)
+def test_damaged_checkpoint_falls_back_to_the_one_before(
+    file: str, how: str, tiny_profile: Profile, tiny_corpus: Corpus, undisturbed: Run, tmp_path: Path, caplog
+):
+    folder = kill_and_find(tiny_profile, tiny_corpus, tmp_path, 12)
+    DAMAGES[how](folder / "checkpoint" / file)
+    taken: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        take_step = Trainer._take_step
+        patch.setattr(Trainer, "_take_step", lambda self, *batch: taken.append(self.step) or take_step(self, *batch))
+        resumed = fine_tune(tiny_profile, runs_dir=tmp_path, corpus=tiny_corpus)
+    assert taken == list(range(5, 16))
+    assert f"{folder / 'checkpoint'} cannot be read" in caplog.text and "goes on from the one before" in caplog.text
+    assert_same_bits(resumed, undisturbed)
+    assert not list(folder.glob("checkpoint*"))
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("file", FILES)
+def test_damaged_checkpoint_without_one_before_names_the_remedy(
+    file: str, how: str, tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, caplog
+):
+    trainer = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
+    trainer.step = 5
+    trainer.save()
+    DAMAGES[how](tmp_path / "checkpoint" / file)
+    if (file, how) == ("read-0.json", "gone"):
+        return trainer.resume()  # as from other processes: nothing is remembered, and every picture is opened
+    if (file, how) == ("read-0.json", "truncated"):
+        (tmp_path / "checkpoint" / file).write_text('{"reader"')  # half of "null" is no JSON, but half of more neither
+    with pytest.raises(
+        ValueError, match=f"{tmp_path}/checkpoint cannot be read .*; remove it, and the training begins"
+    ):
+        trainer.resume()
+    assert "Traceback" not in caplog.text
+
+
+def test_damaged_files_of_a_finished_run_name_the_remedy(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    profile = load_profile(tiny_profile, fine_tune__epochs=1)
+    folder = fine_tune(profile, runs_dir=tmp_path, corpus=tiny_corpus).folder
+    for file in ("model.safetensors", "steps.csv", "code.json"):
+        for damage in (truncate, DAMAGES["empty"]) if file != "steps.csv" else (DAMAGES["empty"],):
+            before = (folder / file).read_bytes()
+            damage(folder / file)
+            with pytest.raises(ValueError, match=f"{folder}.*; remove it"):
+                fine_tune(profile, runs_dir=tmp_path, corpus=tiny_corpus)
+            (folder / file).write_bytes(before)
+    (folder / "code.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"code\.json does not say which code .*; remove it"):
+        code_of(folder)
+
+
+# ---- full disks
+
+
+@pytest.fixture
+def full_disk():
+    """Let no file grow beyond a size, as if the disk were full there."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_is_named_and_leaves_the_checkpoint_before(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, full_disk: Callable
+):
+    trainer = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
+    trainer.step = 5
+    trainer.save()
+    for size in (1_000, 5_000_000):  # too little for the weights, and for the optimiser
+        full_disk(size)
+        with pytest.raises(OSError, match=rf"{tmp_path}/checkpoint\.partial could not be written .*: make room and"):
+            trainer.save()
+        full_disk(resource.RLIM_INFINITY)
+        trainer.resume()
+        assert trainer.step == 5
+
+
+def test_full_disk_is_named_by_what_saves_a_model(tiny_profile: Profile, tmp_path: Path, full_disk: Callable):
+    encoder, path = build_encoder(tiny_profile), tmp_path / "model.safetensors"
+    encoder.save(path)
+    before = path.read_bytes()
+    full_disk(1_000)
+    with pytest.raises(OSError, match=rf"{path} could not be written .*: make room and run again"):
+        encoder.save(path)
+    full_disk(resource.RLIM_INFINITY)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
