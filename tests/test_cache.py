@@ -73,7 +73,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     cache.save()
     before = cache.path.read_bytes()
 
-    def disk_full(tensors, path):
+    def disk_full(tensors, path, metadata):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
@@ -100,3 +100,58 @@ def test_unfit_cache_files_are_refused(tmp_path):
 def test_features_of_another_width_are_refused():
     with pytest.raises(ValueError, match=r"\(1, 4\), got \(1, 3\)"):
         FeatureCache(None, width=4).add(keys_of("a"), torch.zeros(1, 3))
+
+
+# ---- what has made a cache
+
+MADE_BY = {"network": "one", "weights": "1.0", "preprocessing": "small"}
+
+
+def make_cache(path, **given) -> FeatureCache:
+    return FeatureCache(path, width=1, **given)
+
+
+def keep(cache: FeatureCache, *texts: str) -> None:
+    cache.add(keys_of(*texts), torch.ones(len(texts), 1))
+    cache.save()
+
+
+@pytest.mark.parametrize("name", MADE_BY)
+def test_cache_of_another_network_or_preprocessing_is_told_of_and_made_anew(tmp_path, caplog, name):
+    path = tmp_path / "kind.safetensors"
+    keep(make_cache(path, made_by=MADE_BY), "a")
+    assert len(make_cache(path, made_by=MADE_BY)) == 1 and caplog.text == ""
+    other = make_cache(path, made_by=MADE_BY | {name: "other"})
+    assert len(other) == 0
+    [told] = caplog.messages
+    assert told.startswith(f"{path} was made by another") and f"{name} {MADE_BY[name]!r}, now 'other'" in told
+    keep(other, "b", "c")
+    assert len(make_cache(path, made_by=MADE_BY | {name: "other"})) == 2
+    assert len(make_cache(path, made_by=MADE_BY)) == 0
+
+
+def test_what_is_not_known_here_is_what_the_file_says(tmp_path, caplog):
+    path = tmp_path / "kind.safetensors"
+    keep(make_cache(path, made_by=MADE_BY), "a")
+    without = make_cache(path, made_by=MADE_BY | {"weights": None})  # the package is not installed
+    keep(without, "b")
+    assert len(make_cache(path, made_by=MADE_BY)) == 2 and caplog.text == ""
+    assert len(make_cache(path, made_by=MADE_BY | {"weights": "2.0"})) == 0
+
+
+def test_cache_from_before_there_was_a_note_stays_valid_for_what_made_it_then(tmp_path, caplog):
+    path = tmp_path / "kind.safetensors"
+    save_file({"keys": torch.zeros(1, 32, dtype=torch.uint8), "values": torch.zeros(1, 1)}, path)
+    assert len(make_cache(path, made_by=MADE_BY, formerly=MADE_BY)) == len(make_cache(path, made_by=MADE_BY)) == 1
+    assert caplog.text == ""
+    assert len(make_cache(path, made_by=MADE_BY | {"weights": "2.0"}, formerly=MADE_BY)) == 0
+    assert "weights '1.0', now '2.0'" in caplog.text
+
+
+def test_damaged_note_is_refused(tmp_path):
+    path = tmp_path / "kind.safetensors"
+    tensors = {"keys": torch.zeros(1, 32, dtype=torch.uint8), "values": torch.zeros(1, 1)}
+    for note in ("{", "3"):
+        save_file(tensors, path, {"made_by": note})
+        with pytest.raises(ValueError, match=r"not a feature cache .*; delete it and run again"):
+            make_cache(path)

@@ -91,6 +91,28 @@ def test_cached_images_need_no_network(tmp_path, mean_network, monkeypatch):
     assert torch.equal(image_features([white], tmp_path, progress=False), first)
 
 
+@pytest.mark.parametrize("what", ["weights", "preprocessing"])
+def test_other_weights_or_preprocessing_compute_anew_and_say_so(tmp_path, mean_network, monkeypatch, caplog, what):
+    white, lengths = make_picture(tmp_path / "white.png", (255, 255, 255)), Lengths()
+
+    def compute():
+        image_features([white], tmp_path, progress=False)
+        TextFeatures(tmp_path, load=lambda: lengths)(["ab"])
+
+    monkeypatch.setattr(frozen, "version", lambda package: "0.1.0")
+    compute()
+    compute()
+    assert (mean_network, lengths.asked, caplog.text) == ([1], [["ab"]], "")
+    if what == "weights":
+        monkeypatch.setattr(frozen, "version", lambda package: "0.2.0")
+    else:
+        for name in ("IMAGE_MADE_BY", "TEXT_MADE_BY"):
+            monkeypatch.setattr(frozen, name, getattr(frozen, name) | {"preprocessing": "other"})
+    compute()
+    assert mean_network == [1, 1] and lengths.asked == [["ab"], ["ab"]]
+    assert len(caplog.messages) == 2 and all(f"({what} " in message for message in caplog.messages)
+
+
 def test_progress_goes_to_stderr_and_only_while_computing(tmp_path, mean_network, capsys):
     white = make_picture(tmp_path / "white.png", (255, 255, 255))
     image_features([white], tmp_path, progress=True)

@@ -4,7 +4,9 @@ Legend: N pictures or texts, F numbers of each, B batch.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tpccma.files import whole_file
+from tpccma.models.weight_files import read_metadata, writing
+
+logger = logging.getLogger(__name__)
 
 SAVE_EVERY = 1_000  # features: at most this much work is lost when a run is cut off
 
@@ -32,17 +37,42 @@ class FeatureCache:
         path: the file, made when first saved; None keeps everything in memory.
         width: F, numbers in one feature.
         dtype: type of the numbers.
+        made_by: what a feature depends on beside the content: network, version, preprocessing; None for what is not
+            known here, which then is what the file says. A file that was made by something else is told of and made
+            anew.
+        formerly: what has made the files that say nothing of it; without it, whatever `made_by` says.
 
     Raises:
         ValueError: if the file is damaged or holds features of another width or type.
     """
 
-    def __init__(self, path: Path | None, width: int, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        path: Path | None,
+        width: int,
+        dtype: torch.dtype = torch.float32,
+        made_by: Mapping[str, str | None] | None = None,
+        formerly: Mapping[str, str] | None = None,
+    ):
         self.path, self.width, self.dtype = path, width, dtype
+        self.made_by = {name: value for name, value in (made_by or {}).items() if value is not None}
+        self._formerly = dict(formerly or {})
         self._rows: dict[bytes, Tensor] = {}
         self._unsaved = 0
-        if path is not None and path.exists():
+        if path is not None and path.exists() and self._is_made_alike(path):
             self._load(path)
+
+    def _is_made_alike(self, path: Path) -> bool:
+        try:
+            found = dict(json.loads(read_metadata(path).get("made_by", "null")) or self._formerly)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a feature cache ({error}); delete it and run again") from error
+        if differing := {name for name, value in self.made_by.items() if found.get(name, value) != value}:
+            shown = ", ".join(f"{name} {found[name]!r}, now {self.made_by[name]!r}" for name in sorted(differing))
+            logger.warning("%s was made by another network or preprocessing (%s) and is made anew", path, shown)
+            return False
+        self.made_by = found | self.made_by
+        return True
 
     def _load(self, path: Path) -> None:
         try:
@@ -95,8 +125,9 @@ class FeatureCache:
         if self.path is None or not self._unsaved:
             return
         keys = torch.frombuffer(bytearray(b"".join(self._rows)), dtype=torch.uint8).view(len(self), -1)
-        with whole_file(self.path) as partial:
-            save_file({"keys": keys, "values": self.stack(list(self._rows))}, partial)
+        note = {"made_by": json.dumps(self.made_by, sort_keys=True)}
+        with whole_file(self.path) as partial, writing(self.path):
+            save_file({"keys": keys, "values": self.stack(list(self._rows))}, partial, note)
         self._unsaved = 0
 
     def fill(

@@ -44,7 +44,8 @@ def hash_images(
         Positions of the N readable pictures, their (N, 32) uint8 hashes, and the names of damaged files.
     """
     file = "dhash-256-upright.safetensors" if upright else "dhash-256.safetensors"
-    cache = FeatureCache(cache_dir and Path(cache_dir) / file, HASH_SIDE**2 // 8, torch.uint8)
+    how = {"preprocessing": f"difference hash of {HASH_SIDE} x {HASH_SIDE} bits, Lanczos"}
+    cache = FeatureCache(cache_dir and Path(cache_dir) / file, HASH_SIDE**2 // 8, torch.uint8, how)
     readable, keys, unreadable = [], [], []
     for i, path in enumerate(tqdm(paths, desc="hashing", disable=not progress, delay=2)):
         try:

