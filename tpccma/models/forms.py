@@ -27,7 +27,7 @@ def load_into(model: nn.Module, weights: dict[str, Tensor], path: str | Path, wh
 
     Args:
         model: of open_clip, or any other.
-        weights: from `tpccma.models.read_weights`.
+        weights: from `tpccma.models.weight_files.read_weights`.
         path: the file that they come from, for messages.
         whose: the model is, for messages, such as "of profile 'demo'".
 
