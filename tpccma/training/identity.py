@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 # All that can change a step of a training, or a measure of a model. Left out is what changes neither: profiles.py,
 # whose values the fingerprint names; files.py, which writes what it is given; what calls all this.
 TRAINING_CODE = (
+    "checks.py",
     "curriculum.py",
     "loss.py",
     "fused.py",
