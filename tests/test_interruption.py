@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from tests.interrupted import STEP
+from tests.test_embeddings import Ran
 from tests.test_run import MEASURED, Killed, kill_at
 from tpccma import fine_tune, load_profile
 from tpccma.data import Corpus
@@ -208,6 +209,20 @@ def test_damaged_checkpoint_without_one_before_names_the_remedy(
     ):
         trainer.resume()
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("file", ["custom_checkpoint_0.pkl", "optimizer.bin"])
+def test_code_in_a_checkpoint_is_not_run(file: str, tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
+    trainer = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
+    trainer.step = 5
+    trainer.save()
+    mark = tmp_path / "ran"
+    torch.save(Ran(mark), tmp_path / "checkpoint" / file)
+    with pytest.raises(ValueError, match=f"{tmp_path}/checkpoint cannot be read .*; remove it"):
+        trainer.resume()
+    assert not mark.exists()
+    torch.load(tmp_path / "checkpoint" / file, weights_only=False)
+    assert mark.exists()  # it would have
 
 
 def test_damaged_files_of_a_finished_run_name_the_remedy(

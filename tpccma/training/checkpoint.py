@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from tpccma.files import sync_folder, write_whole
-from tpccma.models.weight_files import writing
+from tpccma.models.weight_files import unpickle, writing
 
 LOG = "steps.csv"
 WHOLE, PARTIAL, OLD = "checkpoint", "checkpoint.partial", "checkpoint.old"
@@ -124,6 +124,8 @@ class Checkpoints:
         """Take up a checkpoint; return what `resume` does, and what was wrong in any process, "" if nothing."""
         found, problem = (0, []), ""
         try:
+            for registered in whole.glob("custom_checkpoint_*.pkl"):
+                unpickle(registered)  # which refuses code; accelerate runs what these files carry
             self.accelerator.load_state(str(whole))
             step = json.loads((whole / "step.json").read_text())["step"]
             found = step, [json.loads(path.read_text()) for path in sorted(whole.glob("read-*.json"))]
