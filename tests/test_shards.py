@@ -99,6 +99,14 @@ def test_missing_shards_are_refused_or_named(folder: Path, caplog: pytest.LogCap
         find_shards(str(folder / "none.tar"), skip_missing=True)
 
 
+def test_pipe_is_a_file_that_is_not_there_and_no_program(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="1 of 1 shards of pipe:touch "):
+        find_shards(f"pipe:touch {tmp_path / 'ran'}", skip_missing=True)
+    with pytest.raises(FileNotFoundError):
+        next(PairStream([Path(f"pipe:touch {tmp_path / 'ran'}")], to_tensor, tokenizer).batches(1))
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize(
     "text", ["[]", "", "{}", '{"successes": -1}', '{"successes": 1e400}', '{"successes": "6"}', "[" * 100_000, "\x00"]
 )

@@ -3,6 +3,7 @@
     {measured}`demo dial 0.5 zeroshot_top1`      mean over seeds, to two digits
     {reduction}`demo dial 0.5 raw_gap`           mean over seeds of the per cent below the base, to whole per cent
     {default}`demo loss.hardness`                a value of a profile
+    {constant}`tpccma.data.pictures.MAX_PIXELS`  a number of a module
 
     ```{claims-table}
     ```
@@ -12,6 +13,7 @@ build whose warnings are errors.
 """
 
 from functools import reduce
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -51,7 +53,7 @@ class NumberRole(SphinxRole):
             if len(words) != len(self.form.split()):
                 raise ValueError(f"{self.text!r} is not of the form {self.form!r}")
             return [nodes.Text(self.number(words))], []
-        except (ValueError, FileNotFoundError, AttributeError) as error:
+        except (ValueError, FileNotFoundError, AttributeError, ImportError) as error:
             message = self.inliner.reporter.error(f"{self.name}: {error}", line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
 
@@ -67,6 +69,14 @@ class DefaultRole(NumberRole):
     def number(self, words: list[str]) -> str:
         value = reduce(getattr, words[1].split("."), load_profile(words[0]))
         return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class ConstantRole(NumberRole):
+    form = "module.NAME"
+
+    def number(self, words: list[str]) -> str:
+        module, _, name = words[0].rpartition(".")
+        return f"{getattr(import_module(module), name):,}"
 
 
 class ClaimsTable(SphinxDirective):
@@ -96,5 +106,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_role("measured", NumberRole())
     app.add_role("reduction", ReductionRole())
     app.add_role("default", DefaultRole())
+    app.add_role("constant", ConstantRole())
     app.add_directive("claims-table", ClaimsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
