@@ -20,7 +20,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-photographs base sweep notebooks html book test test-deep bench lint strip linkcheck lock clean
+.PHONY: help setup setup-photographs base sweep notebooks html book test test-deep bench lint strip linkcheck lock audit clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -102,6 +102,13 @@ lock: ## Rebuild requirements.lock from pyproject.toml in a new environment
 		} > $(STAMPS)/requirements.lock
 	mv $(STAMPS)/requirements.lock requirements.lock
 	rm -rf $(STAMPS)/lock
+
+# pip-audit has an environment of its own, so that it moves nothing in .venv; strict: what cannot be looked up is a failure.
+audit: setup ## List the licences of all dependencies, and look the locked ones up for known faults (needs the network)
+	@$(BIN)/python .ci/licences.py
+	@test -x $(STAMPS)/audit/bin/pip-audit || { $(PYTHON) -m venv $(STAMPS)/audit && \
+		$(STAMPS)/audit/bin/python -m pip install --quiet 'pip-audit>=2.10,<3'; }
+	$(STAMPS)/audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
 
 clean: ## Remove the built book, the stamps and the caches; .venv, runs and results stay
 	rm -rf book/_build $(STAMPS) .pytest_cache .ruff_cache .hypothesis build

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import runpy
 import subprocess
 import tomllib
 from pathlib import Path
@@ -118,6 +119,34 @@ def test_makefile_prints_every_target_by_default():
     command = ["make", "--no-print-directory", "-C", str(ROOT)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert [line.split()[1] for line in printed.splitlines()] == targets
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_targets_that_are_told_of_exist(name: str):
+    targets = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE).group(1).split()
+    told = re.findall(r"(?:^|`)make ([a-z][a-z-]*)", (ROOT / name).read_text(), re.MULTILINE)
+    assert "test" in told and set(told) <= set(targets)
+
+
+def test_dependencies_are_audited_every_week():
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["audit"]
+    assert "schedule" in job["if"] and job["steps"][-1]["run"] == "make audit"
+
+
+@pytest.mark.parametrize(
+    ("stated", "licence"),
+    [
+        ("License-Expression: MIT", "MIT"),
+        ("Classifier: License :: OSI Approved :: BSD License\nLicense: a long text", "BSD License"),
+        ("Classifier: Topic :: Software\nLicense: Apache 2.0", "Apache 2.0"),
+        ("License: UNKNOWN", "not stated"),
+        ("Summary: says nothing", "not stated"),
+    ],
+)
+def test_licence_is_as_a_package_states_it(stated: str, licence: str, tmp_path: Path):
+    (tmp_path / "METADATA").write_text(f"Metadata-Version: 2.4\nName: some\nVersion: 1\n{stated}\n")
+    licence_of = runpy.run_path(str(ROOT / ".ci" / "licences.py"))["licence_of"]
+    assert licence_of(importlib.metadata.Distribution.at(tmp_path)) == licence
 
 
 @pytest.mark.parametrize("name", ["_config.yml", "_toc.yml", "notebooks"])
