@@ -18,7 +18,7 @@ from tpccma.profiles import Profile
 from tpccma.runs.record import run_job
 from tpccma.runs.records import load_records, read_record, record_path, record_paths, save_record
 from tpccma.runs.schema import check_record
-from tpccma.runs.tables import RATE, read_table
+from tpccma.runs.tables import RATE, RESULT, WORDS, read_table
 
 ROOT = Path(__file__).parents[1]
 RECORD = {
@@ -71,7 +71,7 @@ def test_record_by_hand_is_one(tmp_path: Path):
 
 def test_every_published_record_is_one_where_it_belongs():
     paths = record_paths(ROOT / "results")
-    assert len(paths) == 422
+    assert len(paths) >= 422  # and those of the chapters that were run here
     assert [read_record(path) for path in paths] == [json.loads(path.read_text()) for path in paths]
 
 
@@ -88,10 +88,11 @@ def test_what_is_no_record_is_refused_at_every_door(change: dict, named: str, tm
     assert said.exit_code == 2 and "clip-a0-s3.json is not a record" in said.stderr and said.stderr.count("\n") == 1
 
 
+TAKEN = {*RESULT, *WORDS, "wall_seconds"}
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@given(st.dictionaries(st.text(min_size=1), NUMBERS, min_size=1).filter(lambda found: "seed" not in found))
+@given(st.dictionaries(st.text(min_size=1), NUMBERS, min_size=1).filter(TAKEN.isdisjoint))
 def test_any_finite_measures_make_a_record(metrics: dict):
     assert check_record(RECORD | {"metrics": metrics})["metrics"] == metrics
 

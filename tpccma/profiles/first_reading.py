@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tpccma.methods.first_curriculum import FirstReadingCurriculum
-from tpccma.profiles.parts import NotNegative, Part, Positive, Share, Unnamed
+from tpccma.profiles.parts import NotNegative, Part, Share, Unnamed
 
 
 class FirstLoss(Part):
@@ -28,7 +28,7 @@ class FirstCurriculum(Part):
     anchor: Share = 0.15
     ramp_end: Share = 0.6
     deadline: Share = 0.8
-    rho: Positive = 2.0
+    rho: Annotated[float, Field(gt=0)] = 2.0  # infinity switches the cap off
     slow_rate: Share = 0.5
     shape: Annotated[Literal["cosine", "linear"], Unnamed(at="cosine")] = "cosine"
 
