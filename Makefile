@@ -70,13 +70,11 @@ book: notebooks ## Execute every notebook, then render the book
 	@$(MAKE) --no-print-directory html
 
 PYTEST := $(ALONE) $(BIN)/pytest --nbval --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15
-test: lint ## Lint, unit tests, notebooks against their stored outputs, then the book; minutes
+test: lint ## Lint, unit tests, the book's build, notebooks against their stored outputs; minutes
 	$(PYTEST)
-	@$(MAKE) --no-print-directory html
 
 test-deep: lint ## The same with all that takes long, see CONTRIBUTING.md; what a release passes
 	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or not deep"
-	@$(MAKE) --no-print-directory html
 
 bench: setup ## Time loss, step, metrics, reader and evaluation against their peers (5 minutes; on the GPU, if there is one)
 	for name in loss step metrics pipeline evaluation; do $(ALONE) $(BIN)/python benchmarks/$$name.py || exit 1; done

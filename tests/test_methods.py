@@ -209,8 +209,14 @@ def test_fingerprints_are_those_of_the_published_records():
 
 # ---- from end to end
 
+ONE_ABLATION = "tpc-cma-paired-no-paired"  # the others of the first reading are run by `make test-deep`
+RUN = [
+    pytest.param(name, marks=[pytest.mark.deep] if name in ABLATIONS and name != ONE_ABLATION else [])
+    for name in METHODS
+]
 
-@pytest.mark.parametrize("method", METHODS)
+
+@pytest.mark.parametrize("method", RUN)
 def test_method_runs_and_the_same_call_loads_it(
     run_of, method: str, tiny_profile: Profile, tiny_corpus: Corpus, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -236,7 +242,7 @@ def embeddings(encoder: Encoder, corpus: Corpus) -> torch.Tensor:
     return torch.cat([encoder.embed_images(corpus.test.images), encoder.embed_texts(TEXTS)])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", RUN)
 def test_method_moves_the_base(run_of, method: str, tiny_profile: Profile, tiny_corpus: Corpus):
     base = embeddings(base_run(tiny_profile).encoder, tiny_corpus)
     assert (embeddings(run_of(method).encoder, tiny_corpus) - base).abs().max() > 1e-3
