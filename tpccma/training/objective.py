@@ -49,7 +49,6 @@ class Objective:
     """
 
     def __init__(self, method: Method, profile: Profile, alpha: float, encoder: Encoder, accelerator: Accelerator):
-        self.accelerator = accelerator
         shared = {
             "gather_with_grad": True,
             "rank": accelerator.process_index,
@@ -84,7 +83,12 @@ class Objective:
         for name in terms.keys() - set(self.columns):
             raise ValueError(f"{type(self.loss).__name__} returned {name!r}, which its term_names lack")
         numbers = torch.stack([term.detach().float() for term in (scale, *terms.values())])
-        return Taken(sum(terms.values()), lambda: _log(alpha, *_by_name(terms, numbers.tolist())))
+
+        def log() -> dict[str, float]:
+            logit_scale, *values = numbers.tolist()
+            return _log(alpha, logit_scale, dict(zip(terms, values, strict=True)))
+
+        return Taken(sum(terms.values()), log)
 
     def _read(self, x: Tensor, y: Tensor, scale: Tensor, curriculum: Curriculum, step: int) -> Taken:
         """Let the curriculum read the gradients of both parts of the loss before it says alpha."""
@@ -123,10 +127,6 @@ def _make_loss(method: Method, profile: Profile, alpha: float, shared: dict) -> 
     if method.first_reading:
         return FirstReadingLoss(alpha, **profile.first_reading.loss.model_dump(), **shared)
     return CMALoss(alpha, **profile.loss.model_dump(), **shared)
-
-
-def _by_name(terms: dict, numbers: list[float]) -> tuple[float, dict[str, float]]:
-    return numbers[0], dict(zip(terms, numbers[1:], strict=True))
 
 
 def _log(alpha: float, logit_scale: float, terms: dict[str, float]) -> dict[str, float]:
