@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import torch
 import tpccma.evidence.table
 from tpccma import base_run, evaluate, fine_tune
 from tpccma.data import Corpus
+from tpccma.data.scenes import CLASSES
 from tpccma.evidence.table import scale_free_gap
 from tpccma.metrics import modality_gap, scale_free_distribution_gap
 from tpccma.profiles import Profile
@@ -71,6 +73,15 @@ def test_accuracy_is_the_mean_of_the_classes_by_their_share(results: dict[str, f
         if share > 0
     )
     assert by_class == pytest.approx(results["zeroshot_top1"])
+
+
+def test_classes_held_back_are_told_apart(results: dict[str, float], run: Run, tiny_corpus: Corpus):
+    shifted = evaluate(run, replace(tiny_corpus, held_back=("ring", "star")), tasks=("zeroshot",))
+    ours = torch.isin(tiny_corpus.test.labels, torch.tensor([CLASSES.index("ring"), CLASSES.index("star")]))
+    share = ours.double().mean().item()
+    whole = share * shifted.pop("zeroshot_top1_unseen") + (1 - share) * shifted.pop("zeroshot_top1_seen")
+    assert whole == pytest.approx(results["zeroshot_top1"]) and 0 < share < 1
+    assert shifted == {name: results[name] for name in shifted}
 
 
 def test_evaluation_repeats_exactly(results: dict[str, float], run: Run, tiny_corpus: Corpus):

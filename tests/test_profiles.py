@@ -18,7 +18,7 @@ def named(name: str, profile: Profile) -> Profile:
 
 def test_shipped_profiles_load():
     scales = {f"{parent}-{kind}" for parent in ("demo", "fashion") for kind in SCALES}
-    assert set(profile_names()) == {"demo", "fashion", "fashion-masked", "paper", "photos", *scales}
+    assert set(profile_names()) == {"demo", "demo-shift", "fashion", "fashion-masked", "paper", "photos", *scales}
     for name in profile_names():
         assert load_profile(name).name == name
 

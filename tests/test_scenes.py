@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tpccma import load_profile
 from tpccma.data import Pairs
 from tpccma.data import scenes as world
 from tpccma.data.scenes import (
@@ -19,6 +20,7 @@ from tpccma.data.scenes import (
     TEMPLATES,
     Scene,
     describe,
+    exchange_captions,
     load_demo,
     make_pairs,
     render,
@@ -27,6 +29,8 @@ from tpccma.data.scenes import (
 )
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import DemoData
+from tpccma.training.identity import fingerprint
+from tpccma.training.run import base_recipe
 
 SPLITS = ("train", "val", "test")
 
@@ -213,6 +217,83 @@ def test_sizes_come_from_the_profile():
     small = load_demo(DemoData(train_pairs=3, val_pairs=2, test_pairs=1, seed=5))
     assert [len(getattr(small, split)) for split in SPLITS] == [3, 2, 1]
     assert small.train.captions == make_pairs("train", 3, seed=5).captions
+
+
+# ---- a narrower, noisier world
+
+
+@pytest.fixture(scope="module")
+def shifted():
+    """The profile's world, with fewer pictures, and what it would be with all captions their own."""
+    data = load_profile("demo-shift", data__train_pairs=2_000, data__val_pairs=300, data__test_pairs=200).data
+    return load_demo(data), load_demo(data.model_copy(update={"exchanged": 0.0}))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_narrow_world_has_eight_of_twelve_classes(shifted, split: str):
+    pairs = getattr(shifted[0], split)
+    seen = {"arrow", "circle", "frame", "heart", "moon", "plus", "square", "star"}
+    assert {CLASSES[label] for label in pairs.labels.tolist()} == seen
+    assert set(CLASSES) - seen == {"diamond", "hourglass", "ring", "triangle"} == set(shifted[0].held_back)
+    assert not {word for text in texts_of(pairs) for word in text.split()} & set(shifted[0].held_back)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_three_captions_in_ten_are_another_pictures(shifted, split: str):
+    noisy, clean = (getattr(corpus, split) for corpus in shifted)
+    assert torch.equal(noisy.images, clean.images) and torch.equal(noisy.labels, clean.labels)
+    said = set(texts_of(clean))
+    exchanged = [
+        caption
+        for own, found in zip(clean.captions, noisy.captions, strict=True)
+        for before, caption in zip(own, found, strict=True)
+        if caption != before and caption not in own and caption in said
+    ]
+    changed = sum(one != other for one, other in zip(texts_of(noisy), texts_of(clean), strict=True))
+    assert len(exchanged) == changed == 0.3 * 5 * len(clean)
+
+
+def test_narrow_world_repeats(shifted):
+    again = load_demo(load_profile("demo-shift", data__train_pairs=300, data__val_pairs=300, data__test_pairs=200).data)
+    assert again.val.captions == shifted[0].val.captions and torch.equal(again.val.images, shifted[0].val.images)
+
+
+def test_narrow_world_is_tested_on_the_whole_one(shifted):
+    whole = make_pairs("test", 200)
+    assert torch.equal(shifted[0].test.images, whole.images) and shifted[0].test.captions == whole.captions
+    assert shifted[0].classes == CLASSES and set(shifted[0].test.labels.tolist()) == set(range(12))
+
+
+def test_narrow_world_is_told_in_the_record_and_the_fingerprint(shifted):
+    assert shifted[0].report == {"held_back": ["diamond", "hourglass", "ring", "triangle"], "exchanged": 0.3}
+    assert load_demo(DemoData(train_pairs=3, val_pairs=2, test_pairs=1)).report == {}
+    assert DemoData().identity().keys() == {"kind", "base_pairs", "train_pairs", "val_pairs", "test_pairs", "seed"}
+    marks = {fingerprint(load_profile("demo", **change), "clip", 0.0, 0) for change in SHIFTS}
+    assert len(marks) == len(SHIFTS) == 4
+
+
+SHIFTS = ({}, {"data__held_back": ("ring",)}, {"data__held_back": ("star",)}, {"data__exchanged": 0.1})
+
+
+def test_base_of_a_narrow_world_has_seen_the_whole_one():
+    shift, demo = (base_recipe(load_profile(name)) for name in ("demo-shift", "demo"))
+    assert (shift.data, shift.base, shift.model) == (demo.data, demo.base, demo.model)
+
+
+def test_captions_are_exchanged_by_hand():
+    texts = [["a", "b"], ["c", "d"], ["a", "e"]]
+    assert exchange_captions(texts, 0.0, np.random.default_rng(0)) == texts
+    found = exchange_captions(texts, 1.0, np.random.default_rng(0))
+    assert set(found[0]) <= set("cde") and set(found[1]) <= set("abe") and set(found[2]) <= set("bcd")
+    assert texts == [["a", "b"], ["c", "d"], ["a", "e"]]
+    with pytest.raises(ValueError, match="2 pictures have no other captions"):
+        exchange_captions([["a", "b"], ["b", "a"]], 0.5, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("names, said", [(("ring", "cube"), "unknown class 'cube'"), (CLASSES, "names every class")])
+def test_classes_that_cannot_be_held_back_are_named(names: tuple[str, ...], said: str):
+    with pytest.raises(ValueError, match=f"data.held_back.*{said}"):
+        load_demo(DemoData(held_back=names))
 
 
 def test_unknown_split_is_named():

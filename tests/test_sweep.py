@@ -84,7 +84,7 @@ def test_plan_of_a_variant_has_what_the_claims_need(profile: str):
 
 def test_there_are_variants_of_both_profiles():
     scales = {f"{parent}-scale-{scale}" for parent in ("demo", "fashion") for scale in ("20", "50", "learned")}
-    assert set(VARIANTS) == {"fashion-masked", *scales}
+    assert set(VARIANTS) == {"demo-shift", "fashion-masked", *scales}
 
 
 # ---- what is recorded

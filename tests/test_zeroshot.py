@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tpccma.tasks.zeroshot import zero_shot_accuracy, zero_shot_classifier
+from tpccma.tasks.zeroshot import accuracy_by_group, zero_shot_accuracy, zero_shot_classifier
 
 
 def test_the_classifier_normalises_each_prompt_averages_and_normalises_again():
@@ -84,3 +84,11 @@ def test_top_five_of_few_classes_is_one():
 def test_malformed_features_are_refused(images, classifier, labels, message):
     with pytest.raises(ValueError, match=message):
         zero_shot_accuracy(images, classifier, torch.tensor(labels, dtype=torch.int64))
+
+
+def test_accuracy_of_seen_and_unseen_classes_counts_pictures():
+    per_class, counts = {"ring": 0.5, "star": 1.0, "moon": 0.2}, {"ring": 4, "star": 1, "moon": 5}
+    # seen: star and moon, (1 * 1 + 5 * 0.2) / 6; unseen: ring
+    found = accuracy_by_group(per_class, counts, ["ring", "heart"])
+    assert found == pytest.approx({"zeroshot_top1_seen": 2 / 6, "zeroshot_top1_unseen": 0.5})
+    assert accuracy_by_group(per_class, counts, ["heart"]) == pytest.approx({"zeroshot_top1_seen": (2 + 2) / 10})

@@ -76,6 +76,7 @@ class Corpus:
         clustered: pictures to cluster; None where they are those that are classified.
         small_sets: further pictures to classify, by name.
         report: what was read and what was left out, for the run's record.
+        held_back: those of `classes` of which train and val have no picture.
         content: names the data, see `tpccma.data.content`; "" where the profile's settings do; None where no loader of
             this package made them.
     """
@@ -90,6 +91,7 @@ class Corpus:
     clustered: Labelled | None = None
     small_sets: dict[str, Labelled] = field(default_factory=dict)
     report: dict = field(default_factory=dict)
+    held_back: tuple[str, ...] = ()
     content: str | None = None
 
     @property

@@ -186,7 +186,45 @@ def render(scenes: list[Scene], rng: np.random.Generator, chunk: int = 1000) -> 
     return torch.cat(pictures)
 
 
-def make_pairs(split: str, count: int, captions: int = 5, seed: int = 0) -> Pairs:
+def exchange_captions(texts: list[list[str]], share: float, rng: np.random.Generator) -> list[list[str]]:
+    """Take a share of the captions from other pictures, as captions of the web are that go with another one.
+
+    Args:
+        texts: N lists of K captions.
+        share: of the N * K captions, 0 to 1; rounded to whole captions.
+        rng: source of the choices.
+
+    Returns:
+        N lists of K captions; each that was exchanged is one of another picture, in words that were none of its own.
+
+    Raises:
+        ValueError: if there are too few captions to do so.
+    """
+    width = len(texts[0])
+    taken = rng.choice(len(texts) * width, round(share * len(texts) * width), replace=False)
+    if len(taken) and len({caption for own in texts for caption in own}) <= width:
+        raise ValueError(f"{len(texts)} pictures have no other captions to exchange; ask for more pictures")
+    said = [list(own) for own in texts]
+    for picture, place in zip(*divmod(taken, width), strict=True):
+        said[picture][place] = _caption_of_another(texts, texts[picture], rng)
+    return said
+
+
+def _caption_of_another(texts: list[list[str]], own: list[str], rng: np.random.Generator) -> str:
+    while True:
+        caption = texts[rng.integers(len(texts))][rng.integers(len(own))]
+        if caption not in own:
+            return caption
+
+
+def make_pairs(
+    split: str,
+    count: int,
+    captions: int = 5,
+    seed: int = 0,
+    held_back: tuple[str, ...] = (),
+    exchanged: float = 0.0,
+) -> Pairs:
     """Draw one split of the demo world.
 
     Args:
@@ -194,21 +232,37 @@ def make_pairs(split: str, count: int, captions: int = 5, seed: int = 0) -> Pair
         count: number of pictures.
         captions: captions for each picture, all different.
         seed: of every random choice.
+        held_back: classes of which there is no picture.
+        exchanged: share of the captions that are taken from other pictures, see `exchange_captions`.
 
     Returns:
         The `Pairs`, equal bit by bit for equal arguments.
 
     Raises:
-        ValueError: if there is no such split.
+        ValueError: if there is no such split or class, or no class is left.
     """
     if split not in ("train", "val", "test"):
         raise ValueError(f"split must be 'train', 'val' or 'test', got {split!r}")
     rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
-    pool = _scenes_of(split)
+    check_held_back(held_back)
+    pool = [scene for scene in _scenes_of(split) if scene.shape not in held_back]
     scenes = [pool[i] for i in rng.integers(len(pool), size=count)]
     texts = [_captions(scene, split, captions, rng) for scene in scenes]
     labels = torch.tensor([CLASSES.index(scene.shape) for scene in scenes])
-    return Pairs(render(scenes, rng), texts, labels)
+    other = np.random.default_rng([seed, zlib.crc32(split.encode()), 1])  # leaves pictures and captions as they are
+    return Pairs(render(scenes, rng), exchange_captions(texts, exchanged, other), labels)
+
+
+def check_held_back(names: tuple[str, ...]) -> None:
+    """See to it that classes can be held back.
+
+    Raises:
+        ValueError: if there is no such class, or none is left; the message lists them.
+    """
+    if unknown := [name for name in names if name not in CLASSES]:
+        raise ValueError(f"data.held_back: unknown class {unknown[0]!r}; give some of {', '.join(CLASSES)}")
+    if set(names) == set(CLASSES):
+        raise ValueError("data.held_back names every class: leave one or more to learn from")
 
 
 def vocabulary() -> list[str]:
@@ -225,12 +279,14 @@ def load_demo(data=None) -> Corpus:
         data: a `tpccma.profiles.DemoData` with the sizes of the splits; the shipped profile's where None.
 
     Returns:
-        Its `Corpus`: 12 classes, five captions a picture.
+        Its `Corpus`: 12 classes, five captions a picture. Of a narrower world, only train and val are: validation is
+        drawn like training, since whoever chooses a setting has no other data.
     """
     from tpccma.profiles import DemoData
 
     data = data or DemoData()
-    splits = {
-        name: make_pairs(name, getattr(data, f"{name}_pairs"), seed=data.seed) for name in ("train", "val", "test")
-    }
-    return Corpus(**splits, classes=CLASSES, templates=TEMPLATES)
+    narrow = {"held_back": data.held_back, "exchanged": data.exchanged}
+    given = {"train": narrow, "val": narrow, "test": {}}
+    splits = {name: make_pairs(name, getattr(data, f"{name}_pairs"), seed=data.seed, **given[name]) for name in given}
+    report = {name: value for name, value in data.identity().items() if name in narrow}
+    return Corpus(**splits, classes=CLASSES, templates=TEMPLATES, held_back=data.held_back, report=report)

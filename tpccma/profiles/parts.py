@@ -69,7 +69,10 @@ class Part(BaseModel):
 
 
 class DemoData(Part):
-    """The rendered scene world: pictures for the base model, for fine-tuning (train), val and test."""
+    """The rendered scene world: pictures for the base model, for fine-tuning (train), val and test.
+
+    Train and val may be a narrower, noisier world than the base model saw and test holds.
+    """
 
     kind: Literal["demo"] = "demo"
     base_pairs: Count = 96_000
@@ -77,6 +80,8 @@ class DemoData(Part):
     val_pairs: Count = 1_000
     test_pairs: Count = 1_000
     seed: int = 0
+    held_back: Annotated[tuple[str, ...], Unnamed(at=[])] = ()  # classes of which train and val have no picture
+    exchanged: Annotated[Share, Unnamed(at=0.0)] = 0.0  # of the captions of train and val, taken from other pictures
 
 
 class FashionData(Part):

@@ -3,6 +3,7 @@
 Legend: N test pairs, K captions a picture, C classes, T templates, M training captions, D embedding width.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +21,7 @@ from tpccma.tasks.caption_scores import METRICS, score_all, start_meteor
 from tpccma.tasks.clustering import JointClustering, joint_clustering
 from tpccma.tasks.decoder import CaptionDecoder, caption_memory, project_to_memory, train_decoder
 from tpccma.tasks.retrieval import retrieval_recall
-from tpccma.tasks.zeroshot import fill_templates, zero_shot_accuracy, zero_shot_classifier
+from tpccma.tasks.zeroshot import accuracy_by_group, fill_templates, zero_shot_accuracy, zero_shot_classifier
 
 if TYPE_CHECKING:
     from tpccma.training.run import Run
@@ -148,6 +149,9 @@ def classify_all(encoder: Encoder, corpus: Corpus, test: Embedded) -> dict[str, 
     results, per_class = classify(encoder, corpus.classified, images)
     if len(per_class) <= MOST_CLASSES:
         results |= {f"zeroshot_top1_{name}": value for name, value in per_class.items()}
+    if corpus.held_back:
+        counts = Counter(corpus.classes[label] for label in corpus.classified.labels.tolist())
+        results |= accuracy_by_group(per_class, counts, corpus.held_back)
     for name, pictures in corpus.small_sets.items():
         accuracy, per_class = classify(encoder, pictures, encoder.embed_images(pictures.images))
         results[f"zeroshot_{name}_top1"] = accuracy["zeroshot_top1"]

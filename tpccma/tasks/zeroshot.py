@@ -87,3 +87,24 @@ def zero_shot_accuracy(
         "zeroshot_top5": hits.sum(dim=1).mean().item(),
         "zeroshot_per_class": {label: hits[labels == label, 0].mean().item() for label in labels.unique().tolist()},
     }
+
+
+def accuracy_by_group(
+    per_class: dict[str, float], counts: dict[str, int], held_back: Sequence[str]
+) -> dict[str, float]:
+    """Average the accuracies of classes over the pictures of two groups: those trained on, and those held back.
+
+    Args:
+        per_class: class name to top-1 accuracy, for every class that occurs.
+        counts: class name to its number of pictures.
+        held_back: the classes that training has no picture of.
+
+    Returns:
+        ``zeroshot_top1_seen`` and ``zeroshot_top1_unseen``; a group without pictures is left out.
+    """
+    found = {}
+    for group in ("seen", "unseen"):
+        own = [name for name in per_class if (name in held_back) == (group == "unseen")]
+        if total := sum(counts[name] for name in own):
+            found[f"zeroshot_top1_{group}"] = sum(per_class[name] * counts[name] for name in own) / total
+    return found

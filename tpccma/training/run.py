@@ -206,10 +206,11 @@ def base_run(
 
 
 def base_recipe(profile: Profile) -> Profile:
-    """Return a profile as its base model is trained: the demo's has base_pairs to learn from."""
+    """Return a profile as its base model is trained: the demo's has base_pairs of the whole world to learn from."""
     if profile.data.kind != "demo":
         return profile
-    return load_profile(profile, data__train_pairs=profile.data.base_pairs)
+    whole = {"data__train_pairs": profile.data.base_pairs, "data__held_back": (), "data__exchanged": 0.0}
+    return load_profile(profile, **whole)
 
 
 def train_base(
