@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tpccma import load_profile
+from tpccma.models.identity import weights_identity
 from tpccma.training.encoders import weights_path
 from tpccma.training.make_base import base_recipe, card_path, make_card
 
@@ -26,6 +27,7 @@ def measured() -> dict:
 def test_card_is_that_of_the_shipped_file(card: dict):
     content = weights_path(DEMO).read_bytes()
     assert card["sha256"] == hashlib.sha256(content).hexdigest()
+    assert card["base"] == weights_identity(weights_path(DEMO))
     assert card["bytes"] == len(content) <= 8_000_000
 
 

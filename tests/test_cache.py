@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from tpccma.data import cache as cache_module
 from tpccma.data.cache import FeatureCache, content_key
+from tpccma.models import weight_files
 
 
 def keys_of(*texts: str) -> list[bytes]:
@@ -77,7 +78,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(cache_module, "save_file", disk_full)
+    monkeypatch.setattr(weight_files, "save_file", disk_full)
     cache.add(keys_of("b"), torch.ones(1, 1))
     with pytest.raises(OSError, match="disk full"):
         cache.save()

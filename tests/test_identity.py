@@ -44,6 +44,7 @@ NO_PART = {
     "profiles/first_reading": "likewise",
     "profiles/parts": "likewise",
     "data/content": "names the data",
+    "models/identity": "names weights",
     "training/__init__": "empty",
     "training/run": "calls the rest",
     "training/folder": "looks after what the rest has made",

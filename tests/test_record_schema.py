@@ -51,6 +51,9 @@ BAD = [
     ({"code": None}, "code: .*got None"),
     ({"code": {"training": "aaaa", "evaluation": 5}}, "code.evaluation: .*got 5"),
     ({"content": None}, "content: .*got None"),
+    ({"base": None}, "base: .*got None"),
+    ({"base": "E85B36D8467FD6FC"}, "base: .*got 'E85B"),
+    ({"metrics": {"raw_gap": 0.5, "base": 1.0}}, "metrics: .*named base"),
     ({"mertics": {}}, "mertics: "),
 ]
 

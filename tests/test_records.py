@@ -1,5 +1,6 @@
 import json
 import math
+import runpy
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,19 @@ import tpccma.runs.record
 import tpccma.runs.records
 from tpccma import load_profile
 from tpccma.evidence.table import SCALE_FREE, load_results
+from tpccma.models.identity import weights_identity
 from tpccma.runs import provenance
 from tpccma.runs.record import make_record, record_run
 from tpccma.runs.records import KEYS, SCHEMA, build_csv, load_records, record_path, save_record
+from tpccma.training.encoders import weights_path
 from tpccma.training.identity import fingerprint
 from tpccma.training.run import Run
 
 ROOT = Path(__file__).parents[1]
-METRICS = {name: 0.25 for name in SCHEMA if name not in (*KEYS, "wall_seconds")} | {"zebra": 1.0, "aardvark": 2.0}
+METRICS = {name: 0.25 for name in SCHEMA if name not in (*KEYS, "base", "wall_seconds")} | {
+    "zebra": 1.0,
+    "aardvark": 2.0,
+}
 
 
 @pytest.fixture
@@ -60,6 +66,35 @@ def test_record_round_trip(run: Run, tmp_path: Path):
     path = save_record(record, tmp_path)
     assert path == record_path("demo", "tpc-cma", 0.05, 3, tmp_path) == tmp_path / "demo" / "tpc-cma-a0.05-s3.json"
     assert load_records(tmp_path) == [json.loads(path.read_text())] == [record]
+
+
+def test_record_and_csv_name_the_base_where_it_is_known(run: Run, tmp_path: Path):
+    digits = "1234567890123456"  # which is no number
+    assert "base" not in make_record(run, METRICS)
+    save(run, tmp_path)
+    save(run, tmp_path, base=digits, seed=4)
+    assert [record.get("base") for record in load_records(tmp_path)] == [None, digits]
+    assert load_results(tmp_path).base.fillna("").tolist() == ["", digits]
+
+
+def test_records_of_the_shipped_base_name_it():
+    base = weights_identity(weights_path(load_profile("demo")))
+    for folder in (ROOT / "results", ROOT / "results" / "trials"):
+        assert {r["base"] for r in load_records(folder) if r["profile"] == "demo"} == {base}
+
+
+def test_renaming_of_the_base_changes_nothing_else(tmp_path: Path):
+    migration = runpy.run_path(ROOT / "results" / "migrations" / "2026_11_weights.py")
+    published = record_path("demo", "tpc-cma-paired", 0.5, 0, ROOT / "results")
+    now = json.loads(published.read_text())
+    before = {name: value for name, value in now.items() if name != "base"} | {"fingerprint": "a7877cab"}
+    path = save_record(before, tmp_path)
+    for _ in range(2):
+        migration["main"](tmp_path)
+        assert path.read_bytes() == published.read_bytes()
+    save_record(before | {"fingerprint": "a7877cac"}, tmp_path)  # of other settings
+    with pytest.raises(AssertionError, match="was made by other settings"):
+        migration["main"](tmp_path)
 
 
 def test_metrics_are_rounded_to_six_digits(run: Run):

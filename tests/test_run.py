@@ -15,8 +15,10 @@ from tpccma.curriculum import GradientReading
 from tpccma.data import Corpus, Pairs
 from tpccma.methods import LOSS_TERMS, METHODS, run_name
 from tpccma.metrics import modality_gap
+from tpccma.models.identity import weights_identity
 from tpccma.models.towers import Towers
 from tpccma.profiles import Profile
+from tpccma.runs.record import make_record
 from tpccma.training.batches import CaptionedPairs, EpochSampler
 from tpccma.training.checkpoint import log_columns
 from tpccma.training.encoders import build_encoder, load_encoder
@@ -392,6 +394,7 @@ def test_training_a_base_starts_from_random_weights(tiny_profile: Profile, tiny_
     assert len(run.steps) == 4 and run.method == "base"
     assert run.steps.logit_scale.eq(run.steps.logit_scale[0]).all()  # the demo's recipe fixes it
     assert run.fingerprint != base_run(profile, 4).fingerprint
+    assert run.base == weights_identity(run.folder / "model.safetensors") != base_run(profile, 4).base
     assert_equal_weights(train_base(profile, 4, tmp_path, tiny_corpus), run)
 
 
@@ -413,6 +416,7 @@ def test_without_weights_one_base_is_trained_for_all_seeds(
     third = base_run(from_scratch, 2, tmp_path)
     assert (third.method, third.seed, len(third.steps)) == ("base", 2, 0)
     assert_equal_weights(third, first)
+    assert third.base == first.base == recipe.base
     assert len(list((tmp_path / "demo").iterdir())) == 1
     assert third.fingerprint == fingerprint(from_scratch, "base", 0.0, 2) != first.fingerprint
 
@@ -429,6 +433,7 @@ def test_fine_tuning_starts_from_the_trained_base(from_scratch: Profile, tiny_co
     base = base_run(from_scratch, 0, tmp_path)
     frozen = load_profile(from_scratch, learning_rates={"clip": 1e-12}, fine_tune__epochs=1)
     tuned = fine_tune(frozen, "clip", 0, 1, tmp_path, tiny_corpus)
+    assert make_record(tuned, {"raw_gap": 0.5})["base"] == base.base
     for name, parameter in tuned.encoder.model.named_parameters():
         torch.testing.assert_close(parameter, base.encoder.model.get_parameter(name), rtol=0, atol=1e-6, msg=name)
 

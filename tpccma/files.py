@@ -14,7 +14,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         path: of the file; its folder is made if it is missing.
 
     Yields:
-        A path beside it. If writing fails, that file is removed, and the one at `path` is what it was.
+        A path beside it, of an empty file. If writing fails, that file is removed, and the one at `path` is what it
+        was. Who may read it follows from the umask, as of any file, whoever writes it.
 
     Raises:
         OSError: naming `path` if writing fails, as on a full disk.
@@ -23,7 +24,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        partial.chmod(mode)  # safetensors makes files that their owner alone may read
         _sync(partial)
         partial.replace(path)
     except OSError as error:

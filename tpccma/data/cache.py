@@ -11,12 +11,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from tpccma.files import whole_file
-from tpccma.models.weight_files import read_metadata, writing
+from tpccma.models.weight_files import read_metadata, save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +125,7 @@ class FeatureCache:
             return
         keys = torch.frombuffer(bytearray(b"".join(self._rows)), dtype=torch.uint8).view(len(self), -1)
         note = {"made_by": json.dumps(self.made_by, sort_keys=True)}
-        with whole_file(self.path) as partial, writing(self.path):
-            save_file({"keys": keys, "values": self.stack(list(self._rows))}, partial, note)
+        save_weights({"keys": keys, "values": self.stack(list(self._rows))}, self.path, note)
         self._unsaved = 0
 
     def fill(

@@ -17,13 +17,11 @@ from typing import Protocol
 
 import open_clip
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tpccma.files import whole_file
 from tpccma.models.pretrained import config_of
 from tpccma.models.towers import Heads, ShortTextCLIP, shorten
-from tpccma.models.weight_files import writing
+from tpccma.models.weight_files import save_weights
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import HeadsModel, OpenClipModel
 
@@ -139,9 +137,7 @@ class Encoder:
             metadata["tokenizer"] = json.dumps(
                 {"words": self.tokenizer.words, "context_length": self.tokenizer.context_length}
             )
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
-        with whole_file(path) as partial, writing(path):
-            save_file(weights, partial, metadata)
+        save_weights(self.model.state_dict(), path, metadata)
 
 
 @contextmanager

@@ -5,9 +5,11 @@ weights. Loading TorchScript runs what is in it, so that form is read of nobody 
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +20,10 @@ import open_clip
 import torch
 from open_clip.pretrained import get_pretrained_url
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from tpccma.files import whole_file
 
 OPENAI_SETTINGS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
 NAMED = re.compile(r"GLOBAL ([A-Za-z_][\w.]*\w)(?!\S)", re.ASCII)  # random bytes name nothing
@@ -45,6 +49,19 @@ def read_metadata(path: str | Path) -> dict[str, str]:
             return file.metadata() or {}
     except SafetensorError as error:
         raise _not_safetensors(path, error) from None
+
+
+def read_note(path: str | Path, name: str) -> dict:
+    """Read what this package has written about a model beside its weights, by name; {} of any other file.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_metadata`; and if the note is damaged.
+    """
+    text = read_metadata(path).get(name, "{}")
+    try:
+        return dict(json.loads(text))
+    except (TypeError, ValueError):
+        raise ValueError(f"{path} names {text!r} as its {name}, which is damaged; get the file again") from None
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -124,6 +141,33 @@ def writing(path: str | Path) -> Iterator[None]:
         raise OSError(
             f"{path} could not be written ({reason}); {free:.0f} MB are free on its disk: make room and run again"
         ) from None
+
+
+def save_weights(weights: dict[str, Tensor], path: str | Path, notes: dict[str, str]) -> None:
+    """Write a safetensors file, in whole or not at all; the same weights and notes give the same bytes.
+
+    Args:
+        weights: tensors by name.
+        path: of the file.
+        notes: its metadata.
+
+    Raises:
+        OSError: naming `path`, the room on its disk and the remedy, if it cannot be written.
+    """
+    weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    with whole_file(path) as partial, writing(path):
+        save_file(weights, partial, notes)
+        _sort_notes(partial)
+
+
+def _sort_notes(path: Path) -> None:
+    """Put the metadata of a safetensors file in order, which its writer does not; all else stays where it is."""
+    with path.open("r+b") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        file.seek(8)
+        file.write(json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size))
 
 
 def check_exists(path: str | Path) -> None:

@@ -152,7 +152,7 @@ class OpenClipModel(Part):
 
     kind: Literal["open_clip"]
     name: str
-    pretrained: Annotated[str | None, AtHome, Elsewhere]  # counts by its bytes, or by the recipe of the base
+    pretrained: Annotated[str | None, AtHome, Elsewhere]  # counts by its tensors, or by the recipe of the base
     quick_gelu: bool | None = None  # of weights in a file that does not say whether they were trained with QuickGELU
     preprocess: Preprocessing | None = None  # of weights in a file of which it is not known, or known to be another
 

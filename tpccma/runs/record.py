@@ -225,8 +225,9 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
 
     Returns:
         A dictionary that JSON can hold: the keys of the run, its fingerprint, the content of its data where they lie in
-        files, how it was trained (None if it was not), digests of the code that trained and evaluated it, versions, git
-        revision, hardware, wall seconds and samples a second of its training, and the metrics.
+        files, the weights that it started from, how it was trained (None if it was not), digests of the code that
+        trained and evaluated it, versions, git revision, hardware, wall seconds and samples a second of its training,
+        and the metrics.
 
     Raises:
         ValueError: if a metric is not finite; the message names it.
@@ -241,6 +242,7 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
         "seed": run.seed,
         "fingerprint": run.fingerprint,
         **({"content": run.content} if run.content else {}),
+        **({"base": run.base} if run.base else {}),
         "training": _training(run),
         **({"code": run.code} if run.code else {}),
         "versions": versions(),

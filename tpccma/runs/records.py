@@ -19,6 +19,7 @@ BENCHMARKS = "benchmarks"  # a folder beside the profiles' whose files are no re
 KEYS = RESULT
 SCHEMA = (
     *KEYS,
+    "base",
     "raw_gap",
     "centroid_gap",
     "distribution_gap",
@@ -120,7 +121,8 @@ def build_csv(results_dir: str | Path = "results") -> Path:
 
 def csv_of(records: list[dict]) -> str:
     """Write records as CSV: a row each, with the columns of `SCHEMA`, then every other metric by name."""
-    table = pd.DataFrame([{**{key: r[key] for key in (*KEYS, "wall_seconds")}, **r["metrics"]} for r in records])
+    named = (*KEYS, "base", "wall_seconds")
+    table = pd.DataFrame([{key: r[key] for key in named if key in r} | r["metrics"] for r in records])
     table = table.reindex(columns=[*SCHEMA, *sorted(set(table.columns) - set(SCHEMA))])
     return table.to_csv(index=False)
 

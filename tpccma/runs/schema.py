@@ -47,6 +47,7 @@ class Record(Strict):
         wall_seconds: of its training, >= 0.
         metrics: measure to value, each a finite number.
         content: names its data where they lie in files, see `tpccma.data.content`.
+        base: names the weights that it started from, see `tpccma.models.identity`; of some first records not known.
         training: the settings that it was trained with; None if it was not trained.
         code: digests of the code it rests on; not noted by the first records.
         git_revision: commit of the package, with "-dirty" if it differed.
@@ -67,8 +68,9 @@ class Record(Strict):
     wall_seconds: NotNegative
     metrics: Annotated[dict[str, Finite], Field(min_length=1)]
     content: str = ""
+    base: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")] = None  # may be missing, not null
     training: dict[str, Any] | None = None
-    code: Code = None  # may be missing, not null
+    code: Code = None  # likewise
     git_revision: str | None = None
     samples_per_second: NotNegative = 0.0
     data: dict[str, Any] | None = None

@@ -7,7 +7,7 @@ import pandas as pd
 
 RESULT = ("profile", "method", "alpha", "seed")  # what names a row of results.csv
 RATE = ("profile", "method", "learning_rate")  # and one of learning_rates.csv
-WORDS = ("profile", "method", "model")  # the columns that hold no numbers
+WORDS = ("profile", "method", "base", "model")  # the columns that hold no numbers
 
 
 def read_table(path: str | Path, keys: tuple[str, ...] = RESULT) -> pd.DataFrame:
@@ -23,8 +23,9 @@ def read_table(path: str | Path, keys: tuple[str, ...] = RESULT) -> pd.DataFrame
     Raises:
         ValueError: if it lacks a key, a row stands there twice, or a measure is no finite number; the message names it.
     """
-    try:  # a profile may be named NA or 7
-        table = pd.read_csv(path, dtype={"profile": str, "method": str}, keep_default_na=False, na_values=[""])
+    words = dict.fromkeys(WORDS, str)  # a profile may be named NA or 7
+    try:
+        table = pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""])
     except ValueError as error:
         raise ValueError(f"{path} is no table: {error}; remove it and build it anew") from None
     wrong = [f"it lacks the column {key}" for key in keys if key not in table]

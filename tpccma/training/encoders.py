@@ -12,7 +12,7 @@ from tpccma.data.scenes import vocabulary
 from tpccma.models.encoder import Encoder, build_network, open_tokenizer
 from tpccma.models.forms import load_into
 from tpccma.models.pretrained import check_activation, config_of, find_weights
-from tpccma.models.weight_files import check_exists, read_metadata, read_weights
+from tpccma.models.weight_files import check_exists, read_note, read_weights
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import Profile
 
@@ -57,7 +57,7 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
         ValueError: if the file was made by another architecture, needs another activation, does not fit, or is a pickle
             that carries code.
     """
-    made_by, tokenizer = (_read_note(path, name) for name in ("architecture", "tokenizer"))
+    made_by, tokenizer = (read_note(path, name) for name in ("architecture", "tokenizer"))
     if made_by and _shape(made_by) != _shape(profile.model.model_dump()):
         raise ValueError(
             f"{path} was made by {json.dumps(made_by)}, but profile {profile.name!r} asks for "
@@ -71,15 +71,6 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
         encoder.tokenizer = _make_word_tokenizer(path, tokenizer)
     load_into(encoder.model, read_weights(path), path, f"of profile {profile.name!r}")
     return encoder
-
-
-def _read_note(path: str | Path, name: str) -> dict:
-    """Read what this package has written about a model beside its weights; {} of any other file."""
-    text = read_metadata(path).get(name, "{}")
-    try:
-        return dict(json.loads(text))
-    except (TypeError, ValueError):
-        raise ValueError(f"{path} names {text!r} as its {name}, which is damaged; get the file again") from None
 
 
 def _make_word_tokenizer(path: str | Path, settings: dict) -> WordTokenizer:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from tpccma.methods import METHODS, PAIRED
+from tpccma.models.identity import weights_identity
 from tpccma.profiles import Profile, load_profile
 from tpccma.training.encoders import weights_path
 
@@ -36,7 +37,7 @@ TRAINING_CODE = (
     "training/loop.py",
 )
 EVALUATION_CODE = ("metrics/*.py", "tasks/*.py", "models/*.py", "data/*.py")
-NO_PART = ("data/content.py",)  # names the data
+NO_PART = ("data/content.py", "models/identity.py")  # they name data and weights
 # The first records keep their fingerprints: the first reading counts by the name that it had, and what has no dial by
 # the first reading's settings, which stood in every profile and which it never used.
 FORMERLY = "tpc-cma"
@@ -56,14 +57,23 @@ def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scr
         from_scratch: whether the base itself is what is trained.
 
     Returns:
-        The base model counts by its recipe where the recipe is run here (heads, no weights, or from_scratch), else by
-        the bytes of its weights.
+        The digits. The base model counts by its recipe where the recipe is run here (heads, no weights, or
+        from_scratch), else by its weights, see `tpccma.models.identity`.
     """
     by_recipe = from_scratch or profile.model.kind == "heads" or profile.model.pretrained is None
+    base = "" if by_recipe else weights_identity(weights_path(profile))
+    return mark_of(settings_of(profile, method, alpha, seed, by_recipe), base.encode())
+
+
+def settings_of(profile: Profile, method: str, alpha: float, seed: int, by_recipe: bool) -> str:
+    """Write down all settings that decide a training; those of the base model where it counts `by_recipe`."""
     settings = {name: part.identity() for name, part in _parts(profile, method, by_recipe).items()}
-    text = json.dumps([settings, method.replace(PAIRED, FORMERLY), alpha, seed], sort_keys=True)
-    weights = b"" if by_recipe else weights_path(profile).read_bytes()
-    return hashlib.sha256(text.encode() + weights).hexdigest()[:8]
+    return json.dumps([settings, method.replace(PAIRED, FORMERLY), alpha, seed], sort_keys=True)
+
+
+def mark_of(settings: str, base: bytes) -> str:
+    """Name settings and what stands for the base model in eight hexadecimal digits."""
+    return hashlib.sha256(settings.encode() + base).hexdigest()[:8]
 
 
 def _parts(profile: Profile, method: str, by_recipe: bool) -> dict:

@@ -28,7 +28,8 @@ def make_card() -> dict:
     """Measure the shipped base model.
 
     Returns:
-        ``recipe`` (the training settings), ``sha256`` and ``bytes`` of the file, and ``metrics``.
+        ``recipe`` (the training settings), ``base`` (what records call it), ``sha256`` and ``bytes`` of the file,
+        and ``metrics``.
     """
     run = base_run("demo")
     content = weights_path(run.profile).read_bytes()
@@ -36,6 +37,7 @@ def make_card() -> dict:
         "recipe": base_recipe(load_profile("demo")).model_dump(
             mode="json", include={"data", "model", "base"}, exclude_none=True
         ),
+        "base": run.base,
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
         "metrics": {name: round(value, 6) for name, value in evaluate(run, tasks=CARD_TASKS).items()},

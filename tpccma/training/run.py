@@ -28,6 +28,7 @@ from tpccma.methods import METHODS, Method, check_method, run_name
 from tpccma.methods.post_processing import PostProcessed
 from tpccma.models import Encoder, read_weights
 from tpccma.models.forms import load_into
+from tpccma.models.identity import weights_identity
 from tpccma.profiles import Profile, Training, load_profile
 from tpccma.training.checkpoint import LOG
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
@@ -54,6 +55,7 @@ class Run:
         steps: one row a step: phase, alpha, losses, gradients, learning rate, samples a second; empty for "base".
         fingerprint: checksum of all settings that decide the training.
         content: names the data, see `tpccma.data.content`; "" where the settings do.
+        base: names the weights that it started from, see `tpccma.models.identity`; of "base" its own.
         code: names what it rests on: ``training``, the code that has made it, its base included, "unknown" if that was
             not noted and "" of a base that was not trained here; ``evaluation``, the code that would measure it now.
     """
@@ -68,6 +70,7 @@ class Run:
     fingerprint: str
     content: str = ""
     code: dict[str, str] = field(default_factory=dict)
+    base: str = ""
 
     @property
     def wall_seconds(self) -> float:
@@ -121,6 +124,7 @@ def fine_tune(
     base = base_run(profile, seed, runs_dir, corpus, fresh)
     code = joined(training_code(), base.code["training"])
     run = _new_run(profile, (method, alpha, seed), base.encoder, runs_dir, base.content, code)
+    run.base = base.base
     if how.maps:
         _add_maps(run, how, corpus)
     if how.trained:
@@ -199,10 +203,13 @@ def base_run(
     content, code = _content(profile, corpus), ""
     if profile.model.pretrained is None:  # one base for all seeds, by the recipe of the shipped one
         trained = train_base(base_recipe(profile), 0, runs_dir, fresh=fresh)
-        encoder, code = trained.encoder, trained.code["training"]
+        encoder, code, base = trained.encoder, trained.code["training"], trained.base
     else:
-        encoder = load_encoder(profile, weights_path(profile))
-    return _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content, code)
+        path = weights_path(profile)
+        encoder, base = load_encoder(profile, path), weights_identity(path)
+    run = _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content, code)
+    run.base = base
+    return run
 
 
 def base_recipe(profile: Profile) -> Profile:
@@ -231,6 +238,7 @@ def train_base(
     encoder, content = build_encoder(profile, seed), _content(profile, corpus)
     run = _new_run(profile, ("base", 0.0, seed), encoder, runs_dir, content, training_code(), from_scratch=True)
     run.steps = _train(run, profile, profile.base, corpus, fresh=fresh)
+    run.base = weights_identity(run.folder / WEIGHTS)
     return run
 
 
