@@ -15,8 +15,9 @@ from tpccma.metrics import measure_all
 from tpccma.models import Encoder
 from tpccma.profiles import Evaluation, Profile
 from tpccma.runs.benchmark import FOLDER, against, in_turn, save_benchmark
+from tpccma.tasks.captioning import Captioner, caption_scores
 from tpccma.tasks.decoder import caption_memory, train_decoder
-from tpccma.tasks.evaluation import Captioner, caption_scores, classify_all, cluster, embed, gap_bounds
+from tpccma.tasks.evaluation import classify_all, cluster, embed, gap_bounds
 from tpccma.tasks.retrieval import retrieval_recall
 from tpccma.training.encoders import load_encoder, weights_path
 

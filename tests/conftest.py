@@ -17,6 +17,7 @@ from tpccma.profiles import Profile
 from tpccma.runs.jobs import Job
 from tpccma.runs.record import run_job
 from tpccma.runs.verify import DRIFT
+from tpccma.tasks.evaluation import Evaluated
 from tpccma.training.encoders import build_encoder
 
 # The same examples on every machine, and no time limit on one: a busy machine is no failure.
@@ -74,7 +75,7 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run be evaluated at no cost: every measure is 0.25."""
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: dict(FOUND))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate_whole", lambda run, corpus: Evaluated(dict(FOUND), {}, {}))
 
 
 @pytest.fixture

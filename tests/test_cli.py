@@ -24,6 +24,7 @@ from tpccma.runs.jobs import DIAL
 from tpccma.runs.places import find_profile
 from tpccma.runs.records import load_records, record_path
 from tpccma.runs.sweep import recorded
+from tpccma.tasks.evaluation import Evaluated
 from tpccma.training.encoders import weights_path
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -189,7 +190,7 @@ def test_impossible_run_is_named_before_any_work(arguments: list[str], named: st
 
 
 def test_train_leaves_a_record(shell: list[str], tiny_profile: Profile, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: {"raw_gap": 0.5})
+    monkeypatch.setattr(tpccma.runs.record, "evaluate_whole", lambda run, corpus: Evaluated({"raw_gap": 0.5}, {}, {}))
     values = load_profile(tiny_profile, fine_tune__epochs=1).model_dump(mode="json")
     Path("tiny.yaml").write_text(yaml.safe_dump(values))
     result = run("train", *shell, "--alpha", "0.5", "--seed", "1")

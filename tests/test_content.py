@@ -22,6 +22,7 @@ from tpccma.methods import PAIRED
 from tpccma.profiles import Profile
 from tpccma.runs.record import record_run
 from tpccma.runs.sweep import sweep
+from tpccma.tasks.evaluation import Evaluated
 
 MODEL = "tpccma-content-test"
 CONFIG = {
@@ -109,7 +110,7 @@ def test_changed_data_are_other_data_and_moved_ones_the_same(
 
 
 def test_two_folders_of_one_shape_give_two_runs_and_two_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tpccma.runs.record.evaluate", lambda run, corpus, said: {"raw_gap": 1.0})
+    monkeypatch.setattr("tpccma.runs.record.evaluate_whole", lambda run, corpus: Evaluated({"raw_gap": 1.0}, {}, {}))
     runs = []
     for i in range(2):
         profile = photos(write_photos(tmp_path / str(i), seed=i), name=f"photos-{i}")
@@ -120,7 +121,7 @@ def test_two_folders_of_one_shape_give_two_runs_and_two_records(tmp_path: Path, 
 
 
 def test_other_data_under_one_name_train_anew_and_spare_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tpccma.runs.record.evaluate", lambda run, corpus, said: {"raw_gap": 1.0})
+    monkeypatch.setattr("tpccma.runs.record.evaluate_whole", lambda run, corpus: Evaluated({"raw_gap": 1.0}, {}, {}))
     profiles = [photos(write_photos(tmp_path / str(i), seed=i)) for i in range(2)]
     runs = [fine_tune(profile, PAIRED, 0.5, runs_dir=tmp_path / "runs") for profile in profiles]  # as sweeps plan
     assert runs[0].folder != runs[1].folder and all((run.folder / "model.safetensors").is_file() for run in runs)

@@ -2,9 +2,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import adjusted_rand_score
 
 import tpccma.evidence.table
 from tpccma import base_run, evaluate, fine_tune
@@ -13,10 +15,13 @@ from tpccma.data.scenes import CLASSES
 from tpccma.evidence.table import scale_free_gap
 from tpccma.metrics import modality_gap, scale_free_distribution_gap
 from tpccma.profiles import Profile
+from tpccma.runs.items import ITEMS, pack_items, unpack_items
 from tpccma.runs.records import KEYS, SCHEMA
-from tpccma.tasks.evaluation import TASKS, Captioner, Embedded, embed, gap_bounds
+from tpccma.tasks.captioning import Captioner
+from tpccma.tasks.evaluation import TASKS, Embedded, Evaluated, embed, evaluate_whole, gap_bounds
 from tpccma.training.run import Run
 
+FEEDS = ("raw", "memory", "centred", "text")
 CHEAP = ("gap", "zeroshot", "retrieval", "clustering")
 
 
@@ -26,9 +31,14 @@ def run(tiny_profile: Profile) -> Run:
 
 
 @pytest.fixture(scope="module")
-def results(run: Run, tiny_corpus: Corpus) -> dict[str, float]:
+def whole(run: Run, tiny_corpus: Corpus) -> Evaluated:
     """All tasks on the tiny profile, captioning included."""
-    return evaluate(run, tiny_corpus)
+    return evaluate_whole(run, tiny_corpus)
+
+
+@pytest.fixture(scope="module")
+def results(whole: Evaluated) -> dict[str, float]:
+    return whole.metrics
 
 
 def test_every_metric_of_the_schema_is_there_and_finite(results: dict[str, float]):
@@ -145,3 +155,33 @@ def test_decoder_is_fed_in_three_ways():
     assert feeds["memory"].tolist() == [pytest.approx([0.0, 1.0], abs=1e-6)]
     # centred: (0.6, 0.8) - (0.6, 0.8) + (1, 0)
     assert feeds["centred"].tolist() == [pytest.approx([1.0, 0.0])]
+
+
+def test_outcomes_of_the_pictures_make_up_the_measures(
+    tiny_corpus: Corpus, whole: Evaluated, results: dict[str, float]
+):
+    items = unpack_items(pack_items(whole.items))
+    assert items.keys() == ITEMS.keys() and {len(values) for values in items.values()} == {64}
+    means = {
+        "zeroshot_top1": "zeroshot_correct",
+        "i2t_recall_at_1": "i2t_hit",
+        "t2i_recall_at_1": "t2i_hits",
+        **{name: name for name in ITEMS if name.startswith("cider")},
+    }
+    for measure, item in means.items():
+        assert items[item].mean(dtype="float64") == pytest.approx(results[measure], rel=5e-4, abs=1e-6)
+    clusters = np.concatenate([items["cluster_image"], items["cluster_text"]])
+    ari = adjusted_rand_score(np.tile(items["class"], 2), clusters)
+    assert ari == pytest.approx(results["clustering_ari"], abs=1e-9)
+    for label, name in enumerate(tiny_corpus.classes):
+        own = items["zeroshot_correct"][items["class"] == label]
+        assert own.size == 0 or own.mean() == pytest.approx(results[f"zeroshot_top1_{name}"])
+    assert {feed: len(captions) for feed, captions in whole.said.items()} == dict.fromkeys(FEEDS, 64)
+
+
+def test_outcomes_are_of_the_test_pictures_alone(run: Run, tiny_corpus: Corpus):
+    others = replace(tiny_corpus.classified, images=tiny_corpus.test.images.clone())
+    elsewhere = replace(tiny_corpus, labelled=others)
+    found = evaluate_whole(run, elsewhere, tasks=CHEAP)
+    assert found.items.keys() == {"i2t_hit", "t2i_hits"}
+    assert "zeroshot_top1" in found.metrics and "clustering_ari" in found.metrics

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,8 +17,10 @@ from tpccma import load_profile
 from tpccma.evidence.table import SCALE_FREE, load_results
 from tpccma.models.identity import weights_identity
 from tpccma.runs import provenance
+from tpccma.runs.items import unpack_items
 from tpccma.runs.record import make_record, record_run
 from tpccma.runs.records import KEYS, SCHEMA, build_csv, load_records, record_path, save_record
+from tpccma.tasks.evaluation import Evaluated
 from tpccma.training.encoders import weights_path
 from tpccma.training.identity import fingerprint
 from tpccma.training.run import Run
@@ -41,6 +44,11 @@ def run(tmp_path: Path) -> Run:
 def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the data of a run be none: evaluation, which would look at them, is another's."""
     monkeypatch.setattr(tpccma.runs.record, "load_corpus", lambda profile: SimpleNamespace(report={}))
+
+
+def measures(metrics: dict) -> Evaluated:
+    """An evaluation that kept nothing of its pictures."""
+    return Evaluated(dict(metrics), {}, {})
 
 
 def save(run: Run, folder: Path, **changes) -> Path:
@@ -183,7 +191,9 @@ def test_record_of_another_fingerprint_is_replaced(run: Run, tmp_path: Path):
 
 def test_run_is_evaluated_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls: list[Run] = []
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: calls.append(run) or dict(METRICS))
+    monkeypatch.setattr(
+        tpccma.runs.record, "evaluate_whole", lambda run, corpus: calls.append(run) or measures(METRICS)
+    )
     first = record_run(run, results_dir=tmp_path / "results")
     again = record_run(run, results_dir=tmp_path / "results")
     assert again == first and len(calls) == 1
@@ -191,9 +201,24 @@ def test_run_is_evaluated_once(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     assert len(load_results(tmp_path / "results")) == 1
 
 
+def test_record_holds_what_was_found_of_each_picture_and_the_csv_does_not(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    items = {"class": np.array([0, 1, 1]), "i2t_hit": np.array([1, 0, 0.5])}
+    monkeypatch.setattr(tpccma.runs.record, "evaluate_whole", lambda *_: Evaluated(dict(METRICS), items, {}))
+    record_run(run, results_dir=tmp_path / "results")
+    (record,) = load_records(tmp_path / "results")
+    found = unpack_items(record["items"])
+    assert {name: values.tolist() for name, values in found.items()} == {"class": [0, 1, 1], "i2t_hit": [1, 0, 0.5]}
+    header = (tmp_path / "results" / "results.csv").read_text().splitlines()[0]
+    assert header == ",".join([*SCHEMA, "aardvark", "logit_scale", "zebra"])
+
+
 def test_other_evaluation_settings_evaluate_again(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     calls: list[Run] = []
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: calls.append(run) or dict(METRICS))
+    monkeypatch.setattr(
+        tpccma.runs.record, "evaluate_whole", lambda run, corpus: calls.append(run) or measures(METRICS)
+    )
     record_run(run, results_dir=tmp_path / "results")
     changed = replace(run, profile=load_profile("demo", evaluation__kmeans_restarts=3))
     record_run(changed, results_dir=tmp_path / "results")
@@ -246,11 +271,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Let every evaluation find what it was never found before; the list of them."""
     found: list[dict] = []
 
-    def evaluate(run: Run, corpus, said: dict) -> dict:
+    def evaluate(run: Run, corpus) -> Evaluated:
         found.append(METRICS | {"cider": 1.0 + len(found)})
-        return dict(found[-1])
+        return measures(found[-1])
 
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", evaluate)
+    monkeypatch.setattr(tpccma.runs.record, "evaluate_whole", evaluate)
     return found
 
 
@@ -397,10 +422,10 @@ def test_what_lies_among_the_benchmarks_is_no_record(run: Run, tmp_path: Path):
 
 def test_record_of_other_data_is_refused_not_replaced(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     one, other = replace(run, content="aaaa"), replace(run, content="bbbb", folder=run.folder / "other")
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda run, corpus, said: dict(METRICS))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate_whole", lambda run, corpus: measures(METRICS))
     record_run(one, results_dir=tmp_path / "results")
     before = load_records(tmp_path / "results")
-    monkeypatch.setattr(tpccma.runs.record, "evaluate", lambda *arguments: pytest.fail("evaluated"))
+    monkeypatch.setattr(tpccma.runs.record, "evaluate_whole", lambda *arguments: pytest.fail("evaluated"))
     with pytest.raises(ValueError, match=r"s3\.json was recorded on other data \(content aaaa, now bbbb\).*name"):
         record_run(other, results_dir=tmp_path / "results")
     assert load_records(tmp_path / "results") == before

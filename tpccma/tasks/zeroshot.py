@@ -77,16 +77,28 @@ def zero_shot_accuracy(
         ValueError: if shapes do not match, there are no images, features are not finite or not of length 1 within 0.01,
             or labels are no integers or out of range.
     """
-    check_inputs("(N, D), (C, D) and (N,)", image_features=image_features, classifier=classifier, labels=labels)
-    labels = check_labels(labels, len(classifier)).to(classifier.device)
-    image_features, classifier = comparable(image_features=image_features, classifier=classifier)
-    ranked = (image_features @ classifier.T).topk(min(5, len(classifier)), dim=1).indices
-    hits = (ranked == labels[:, None]).double()
+    hits = zero_shot_hits(image_features, classifier, labels).double()
+    labels = labels.to(hits.device)
     return {
         "zeroshot_top1": hits[:, 0].mean().item(),
         "zeroshot_top5": hits.sum(dim=1).mean().item(),
         "zeroshot_per_class": {label: hits[labels == label, 0].mean().item() for label in labels.unique().tolist()},
     }
+
+
+def zero_shot_hits(image_features: Tensor, classifier: Tensor, labels: Tensor) -> Tensor:
+    """Whether an image's class is its nearest one, its second, and so on to the fifth.
+
+    Args and raises as `zero_shot_accuracy`.
+
+    Returns:
+        (N, min(5, C)) truth values, at most one a row true.
+    """
+    check_inputs("(N, D), (C, D) and (N,)", image_features=image_features, classifier=classifier, labels=labels)
+    labels = check_labels(labels, len(classifier)).to(classifier.device)
+    image_features, classifier = comparable(image_features=image_features, classifier=classifier)
+    ranked = (image_features @ classifier.T).topk(min(5, len(classifier)), dim=1).indices
+    return ranked == labels[:, None]
 
 
 def accuracy_by_group(
