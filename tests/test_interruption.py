@@ -1,5 +1,6 @@
 """What ends a training from outside, and what it then goes on from: signals, full disks, damaged checkpoints."""
 
+import hashlib
 import json
 import os
 import resource
@@ -21,6 +22,7 @@ from tests.test_run import MEASURED, Killed, kill_at
 from tpccma import fine_tune, load_profile
 from tpccma.data import Corpus
 from tpccma.profiles import Profile
+from tpccma.training.checkpoint import check_seal, seal
 from tpccma.training.encoders import build_encoder
 from tpccma.training.folder import code_of
 from tpccma.training.interruption import Terminated, signals_held, terminable
@@ -148,13 +150,28 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def turn_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[2 * len(content) // 3] ^= 0b100
+    path.write_bytes(content)
+
+
 DAMAGES = {
     "truncated": truncate,
+    "a bit": turn_a_bit,
     "empty": lambda path: path.write_bytes(b""),
     "random": lambda path: path.write_bytes(bytes(range(256)) * 4),
     "gone": Path.unlink,
 }
-FILES = ["model.safetensors", "optimizer.bin", "custom_checkpoint_0.pkl", "step.json", "read-0.json"]
+FILES = [
+    "model.safetensors",
+    "optimizer.bin",
+    "custom_checkpoint_0.pkl",
+    "random_states_0.pkl",  # which accelerate would do without
+    "step.json",
+    "read-0.json",
+    "checksums.json",
+]
 
 
 def kill_and_find(profile: Profile, corpus: Corpus, runs_dir: Path, step: int) -> Path:
@@ -170,7 +187,9 @@ def kill_and_find(profile: Profile, corpus: Corpus, runs_dir: Path, step: int) -
     "file, how",
     [
         ("model.safetensors", "truncated"),
-        ("optimizer.bin", "random"),
+        ("optimizer.bin", "a bit"),
+        ("random_states_0.pkl", "gone"),
+        pytest.param("optimizer.bin", "random", marks=pytest.mark.deep),
         pytest.param("custom_checkpoint_0.pkl", "empty", marks=pytest.mark.deep),
         pytest.param("step.json", "truncated", marks=pytest.mark.deep),
     ],
@@ -191,24 +210,50 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
     assert not list(folder.glob("checkpoint*"))
 
 
-@pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("file", FILES)
 def test_damaged_checkpoint_without_one_before_names_the_remedy(
-    file: str, how: str, tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, caplog
+    file: str, tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, caplog
 ):
     trainer = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
     trainer.step = 5
     trainer.save()
-    DAMAGES[how](tmp_path / "checkpoint" / file)
-    if (file, how) == ("read-0.json", "gone"):
-        return trainer.resume()  # as from other processes: nothing is remembered, and every picture is opened
-    if (file, how) == ("read-0.json", "truncated"):
-        (tmp_path / "checkpoint" / file).write_text('{"reader"')  # half of "null" is no JSON, but half of more neither
-    with pytest.raises(
-        ValueError, match=f"{tmp_path}/checkpoint cannot be read .*; remove it, and the training begins"
-    ):
-        trainer.resume()
+    path = tmp_path / "checkpoint" / file
+    content = path.read_bytes()
+    for damage in DAMAGES.values():
+        damage(path)
+        with pytest.raises(
+            ValueError, match=f"{tmp_path}/checkpoint cannot be read .*; remove it, and the training begins"
+        ):
+            trainer.resume()
+        path.write_bytes(content)
+    trainer.resume()
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_every_bit_of_a_sealed_folder_counts(bit: int, tmp_path: Path):
+    (tmp_path / "one").write_bytes(b"ab")
+    (tmp_path / "two").write_bytes(b"")
+    seal(tmp_path)
+    check_seal(tmp_path)
+    sealed = json.loads((tmp_path / "checksums.json").read_text())
+    assert sealed == {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("one", "two")}
+    for place in (0, 1):
+        content = bytearray(b"ab")
+        content[place] ^= 1 << bit
+        (tmp_path / "one").write_bytes(content)
+        with pytest.raises(ValueError, match="one is not what was written"):
+            check_seal(tmp_path)
+
+
+def test_checkpoint_may_be_read_by_whom_the_umask_lets(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
+    trainer = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
+    before = os.umask(0o027)
+    try:
+        trainer.save()
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "checkpoint").iterdir()} == {0o640}
 
 
 @pytest.mark.parametrize("file", ["custom_checkpoint_0.pkl", "optimizer.bin"])
@@ -218,6 +263,7 @@ def test_code_in_a_checkpoint_is_not_run(file: str, tiny_profile: Profile, tiny_
     trainer.save()
     mark = tmp_path / "ran"
     torch.save(Ran(mark), tmp_path / "checkpoint" / file)
+    seal(tmp_path / "checkpoint")  # as whoever plants code can
     with pytest.raises(ValueError, match=f"{tmp_path}/checkpoint cannot be read .*; remove it"):
         trainer.resume()
     assert not mark.exists()

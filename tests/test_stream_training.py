@@ -24,6 +24,7 @@ from tpccma.methods import METHODS
 from tpccma.models import prepare
 from tpccma.profiles import Profile
 from tpccma.training.batches import as_pixels, open_batches
+from tpccma.training.checkpoint import seal
 from tpccma.training.encoders import build_encoder
 from tpccma.training.loop import Trainer, start_accelerator
 
@@ -191,6 +192,7 @@ def test_killed_training_goes_on_where_it_was(
         trainer_of(profile, corpus_of(folder, workers), killed).run()
     if not remembered:
         (killed / "checkpoint" / "read-0.json").unlink()
+        seal(killed / "checkpoint")
     by_resumed = len(opened)
     resumed = trainer_of(profile, corpus_of(folder, workers), killed)
     resumed.run()

@@ -1,10 +1,11 @@
 """What a training leaves on the disk while it runs: a log with a row a step, and checkpoints to go on from.
 
 ``checkpoint/`` holds weights, optimiser, curriculum and random states, the step, the log up to it and what the readers
-of the data have to remember. It is there in whole or not at all. ``checkpoint.old/`` is the one before, for the case
-that a disk has damaged the last.
+of the data have to remember. It is there in whole or not at all, and sealed by the checksums of its files.
+``checkpoint.old/`` is the one before, for the case that a disk has damaged the last.
 """
 
+import hashlib
 import json
 import logging
 import shutil
@@ -19,6 +20,7 @@ from tpccma.models.weight_files import unpickle, writing
 
 LOG = "steps.csv"
 WHOLE, PARTIAL, OLD = "checkpoint", "checkpoint.partial", "checkpoint.old"
+SEAL = "checksums.json"
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,31 @@ def log_columns(terms: Iterable[str]) -> tuple[str, ...]:
 def has_checkpoint(folder: Path) -> bool:
     """Say whether a training can go on from what lies in a folder."""
     return any((folder / name).is_dir() for name in (WHOLE, OLD))
+
+
+def seal(folder: Path) -> None:
+    """Write the checksum of every file of a checkpoint beside them; and let all read it whom the umask lets."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
+    sums = {path.relative_to(folder).as_posix(): _checksum(path) for path in paths}
+    (folder / SEAL).write_text(json.dumps(sums, indent=1))
+    for path in paths:
+        path.chmod((folder / SEAL).stat().st_mode)  # safetensors makes files that their owner alone may read
+
+
+def check_seal(folder: Path) -> None:
+    """See to it that all files of a checkpoint are what was written: one turned bit in them goes unseen else.
+
+    Raises:
+        OSError, ValueError: if one is missing or has changed, or the checksums are damaged.
+    """
+    for name, checksum in json.loads((folder / SEAL).read_text()).items():
+        if _checksum(folder / name) != checksum:
+            raise ValueError(f"{name} is not what was written")
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Checkpoints:
@@ -75,6 +102,7 @@ class Checkpoints:
             (partial / "step.json").write_text(json.dumps({"step": step}))
             if (self.folder / LOG).is_file():
                 shutil.copyfile(self.folder / LOG, partial / LOG)
+            seal(partial)
             sync_folder(partial)
             self._replace(partial)
         self.accelerator.wait_for_everyone()
@@ -124,6 +152,8 @@ class Checkpoints:
         """Take up a checkpoint; return what `resume` does, and what was wrong in any process, "" if nothing."""
         found, problem = (0, []), ""
         try:
+            if self.accelerator.is_main_process:
+                check_seal(whole)
             for registered in whole.glob("custom_checkpoint_*.pkl"):
                 unpickle(registered)  # which refuses code; accelerate runs what these files carry
             self.accelerator.load_state(str(whole))
