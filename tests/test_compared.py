@@ -9,7 +9,7 @@ from tpccma.evidence.compared import averages, compared_runs, effects, list_verd
 from tpccma.evidence.table import BASE, CONTINUED
 from tpccma.evidence.verdicts import gain
 from tpccma.evidence.writing import spread, write_half
-from tpccma.runs.jobs import DIAL, SEEDS, planned_jobs
+from tpccma.runs.jobs import DIAL, SEEDS, first_round
 
 
 def test_compared_runs_are_ordered_and_leave_out_ablations():
@@ -31,7 +31,7 @@ def test_compared_runs_are_ordered_and_leave_out_ablations():
 
 
 def test_missing_seeds_are_named():
-    jobs = [job for job in planned_jobs("demo") if not job.method.startswith(f"{DIAL}-")]
+    jobs = [job for job in first_round("demo") if not job.method.startswith(f"{DIAL}-")]
     results = table_of(*(rows(job.method, job.alpha, (job.seed,)) for job in jobs))
     assert missing_seeds(results, "demo").endswith("settings, every seed recorded.")
     cut = results[~((results.alpha == 0.3) & (results.seed > 1)) & (results.method != "fahim")]

@@ -8,7 +8,16 @@ import torch.nn.functional as F
 
 from tpccma import base_run, fine_tune, load_profile
 from tpccma.data import Corpus, Pairs
-from tpccma.methods import ABLATIONS, METHODS, PAIRED, check_method, find_method, run_name
+from tpccma.methods import (
+    ABLATIONS,
+    METHODS,
+    PAIRED,
+    SECOND_ABLATIONS,
+    SECOND_CURRICULUM,
+    check_method,
+    find_method,
+    run_name,
+)
 from tpccma.methods.first_curriculum import FirstReadingCurriculum
 from tpccma.methods.post_processing import PostProcessed, Recentre
 from tpccma.models import Encoder
@@ -22,6 +31,7 @@ from tpccma.training.run import Run
 
 RECORDS = Path(__file__).parents[1] / "results"
 TERMS = ("reweighted", "geometry", "centroid", "paired")
+FIRST, SECOND = (PAIRED, *ABLATIONS), ("tpc-cma", *SECOND_ABLATIONS)
 POST_PROCESSED = ("mean-centering", "mind-the-gap", "realign")
 LOSS_COLUMNS = {
     "clip": {"contrastive_loss"},
@@ -70,18 +80,35 @@ def run_of(tiny_profile: Profile, tiny_corpus: Corpus, runs_dir: Path):
 def test_every_method_of_the_comparison_is_there():
     paper = {"mean-centering", "align-clip", "m2-mix", "clip-refine", "cs-aligner"}  # the paper's baselines
     relatives = {"mind-the-gap", "i0t-async", "realign", "fahim", "modgap"}
-    assert {"tpc-cma", PAIRED, "clip"} | paper | relatives == set(METHODS) - set(ABLATIONS)
+    both = {"tpc-cma", PAIRED, SECOND_CURRICULUM}
+    assert both | {"clip"} | paper | relatives == set(METHODS) - {*ABLATIONS, *SECOND_ABLATIONS}
 
 
 def test_ablations_take_dial_reading_and_learning_rate_of_what_they_are_of():
     assert len(ABLATIONS) == 9
     assert all((METHODS[name].dial, METHODS[name].like) == (True, PAIRED) for name in ABLATIONS)
-    assert {name for name, method in METHODS.items() if method.first_reading} == {PAIRED, *ABLATIONS}
+    assert {name for name, method in METHODS.items() if method.first_reading} == {*FIRST, SECOND_CURRICULUM}
     assert all(METHODS[name].changes for name in ABLATIONS)
+    assert len(SECOND_ABLATIONS) == 13
+    assert all((METHODS[name].dial, METHODS[name].like) == (True, "tpc-cma") for name in SECOND_ABLATIONS)
+
+
+def test_ablations_of_the_second_reading_differ_from_it_each_in_a_way_of_its_own():
+    ways = [repr((METHODS[name].changes, METHODS[name].curriculum, METHODS[name].rate_factor)) for name in SECOND]
+    assert len(set(ways)) == len(SECOND)
+
+
+def test_run_that_a_curriculum_goes_by_is_of_the_same_rate_and_another_one():
+    for name in SECOND_ABLATIONS:
+        if trace := METHODS[name].trace:
+            assert METHODS[trace.method].rate_factor == METHODS[name].rate_factor and not METHODS[trace.method].trace
+            assert [trace.seed_of(seed) for seed in range(5)] == (
+                [1, 2, 3, 4, 0] if name == "tpc-cma-yoked" else [0, 1, 2, 3, 4]
+            )
 
 
 def test_only_both_readings_and_the_ablations_have_a_dial():
-    assert {name for name, method in METHODS.items() if method.dial} == {"tpc-cma", PAIRED, *ABLATIONS}
+    assert {name for name, method in METHODS.items() if method.dial} == {*FIRST, SECOND_CURRICULUM, *SECOND}
 
 
 def test_post_processing_is_what_is_not_trained():
@@ -113,11 +140,16 @@ def test_method_without_a_dial_takes_alpha_0_only(name: str):
 
 
 def test_learning_rates_are_those_of_the_profile_or_fine_tunes(tiny_profile: Profile):
-    profile = load_profile(tiny_profile, learning_rates={PAIRED: 2e-3, "clip": 1e-5}, fine_tune__learning_rate=4e-4)
+    own = {PAIRED: 2e-3, "clip": 1e-5, "tpc-cma": 7e-4}
+    profile = load_profile(tiny_profile, learning_rates=own, fine_tune__learning_rate=4e-4)
     rates = {name: profile.training_of(name).learning_rate for name in METHODS}
-    assert {rates[name] for name in (PAIRED, *ABLATIONS)} == {2e-3}
+    assert {rates.pop(name) for name in (*FIRST, SECOND_CURRICULUM)} == {2e-3}
+    for factor in (3, 10):
+        found = [rates.pop(f"tpc-cma{kind}-rate-{factor}") for kind in ("", "-fixed-alpha")]
+        assert found == pytest.approx([factor * 7e-4] * 2)
+    assert {rates.pop(name) for name in SECOND if "rate" not in name} == {7e-4}
     assert rates.pop("clip") == 1e-5
-    assert {rate for name, rate in rates.items() if name not in (PAIRED, *ABLATIONS)} == {4e-4}
+    assert set(rates.values()) == {4e-4}
     same = profile.fine_tune.model_dump(exclude={"learning_rate"})
     assert all(profile.training_of(name).model_dump(exclude={"learning_rate"}) == same for name in METHODS)
 
@@ -156,7 +188,7 @@ def test_methods_do_not_share_a_folder(tiny_profile: Profile):
 def test_fingerprint_knows_the_methods_own_learning_rate_only(tiny_profile: Profile):
     plain = load_profile(tiny_profile, learning_rates={}, fine_tune__learning_rate=3e-4)
     changed = load_profile(plain, learning_rates={PAIRED: 5e-4})
-    assert {name for name in METHODS if marks_differ(plain, changed, name)} == {PAIRED, *ABLATIONS}
+    assert {name for name in METHODS if marks_differ(plain, changed, name)} == {*FIRST, SECOND_CURRICULUM}
     elsewhere = load_profile(plain, fine_tune__learning_rate=5e-4)
     assert fingerprint(elsewhere, PAIRED, 0.5, 0) == fingerprint(changed, PAIRED, 0.5, 0)
 
@@ -176,10 +208,19 @@ def test_fingerprint_counts_an_ablations_changes(tiny_profile: Profile):
 
 def test_settings_of_each_reading_are_part_of_its_own_fingerprints(tiny_profile: Profile):
     second = load_profile(tiny_profile, loss__hardness=3.0)
-    assert {name for name in METHODS if marks_differ(tiny_profile, second, name)} == {"tpc-cma"}
+    changed = {name for name in METHODS if marks_differ(tiny_profile, second, name)}
+    assert changed == {*SECOND} - {"tpc-cma-beta-0"}  # which sets it itself
     first = load_profile(tiny_profile, first_reading__loss__hardness=3.0)
     trained = {name for name, method in METHODS.items() if method.trained}
-    assert {name for name in METHODS if marks_differ(tiny_profile, first, name)} == trained - {"tpc-cma"}
+    assert {name for name in METHODS if marks_differ(tiny_profile, first, name)} == trained - {*SECOND}
+
+
+def test_curriculum_is_part_of_the_fingerprints_of_what_trains_under_it(tiny_profile: Profile):
+    second = load_profile(tiny_profile, curriculum__patience=0.1)
+    assert {name for name in METHODS if marks_differ(tiny_profile, second, name)} == {*SECOND, SECOND_CURRICULUM}
+    first = load_profile(tiny_profile, first_reading__curriculum__rho=3.0)
+    changed = {name for name in METHODS if marks_differ(tiny_profile, first, name)}
+    assert changed & {*SECOND, SECOND_CURRICULUM} == set() and PAIRED in changed and "clip" in changed
 
 
 def marks_differ(one: Profile, other: Profile, method: str) -> bool:
@@ -215,9 +256,12 @@ def test_fingerprints_are_those_of_the_published_records():
 
 # ---- from end to end
 
-ONE_ABLATION = "tpc-cma-paired-no-paired"  # the others of the first reading are run by `make test-deep`
+# the other ablations are run by `make test-deep`
+QUICK = ("tpc-cma-paired-no-paired", "tpc-cma-fixed-alpha", "tpc-cma-yoked")
 RUN = [
-    pytest.param(name, marks=[pytest.mark.deep] if name in ABLATIONS and name != ONE_ABLATION else [])
+    pytest.param(
+        name, marks=[pytest.mark.deep] if name in (*ABLATIONS, *SECOND_ABLATIONS) and name not in QUICK else []
+    )
     for name in METHODS
 ]
 
@@ -414,3 +458,79 @@ def test_gradients_hold_alpha_back_unless_ablated(
     if not aware:
         assert alphas.tolist() == pytest.approx(plain.tolist())
     assert alphas.iloc[-1] == 0.5
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("term", TERMS[:3])
+def test_second_reading_without_a_term(run_of, term: str):
+    kept = {f"{other}_loss" for other in TERMS[:3] if other != term}
+    assert columns_filled(run_of(f"tpc-cma-no-{term}")) == {"contrastive_loss", *kept}
+    assert columns_filled(run_of("tpc-cma")) == {"contrastive_loss", f"{term}_loss", *kept}
+
+
+@pytest.mark.deep
+def test_paired_term_weighs_what_it_did_in_the_first_reading(run_of, tiny_profile: Profile):
+    alone, first = run_of("tpc-cma-only-paired"), load_profile(tiny_profile).first_reading.loss.paired_weight
+    assert columns_filled(alone) == {"contrastive_loss", "paired_loss"}
+    assert columns_filled(run_of("tpc-cma-with-paired")) == {"contrastive_loss", *(f"{term}_loss" for term in TERMS)}
+    changes = [METHODS[f"tpc-cma-{name}"].changes["loss__paired_weight"] for name in ("only-paired", "with-paired")]
+    assert changes == [first, first]
+
+
+def test_yoked_run_has_the_alphas_of_another_seed_and_reads_no_gradients(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path
+):
+    profile = load_profile(tiny_profile, fine_tune__epochs=1)
+    other = fine_tune(profile, "tpc-cma", 0.5, 1, tmp_path, tiny_corpus)
+    other.steps.assign(alpha=[0.125] * 8).to_csv(other.folder / "steps.csv", index=False)
+    steps = fine_tune(profile, "tpc-cma-yoked", 0.5, 0, tmp_path, tiny_corpus).steps
+    assert steps.alpha.tolist() == [0.125] * 8
+    assert steps[["clip_norm", "cma_norm", "cosine"]].isna().all().all()
+
+
+def test_fixed_alpha_gives_the_dose_of_the_run_of_its_own_seed(run_of):
+    steps, full = run_of("tpc-cma-fixed-alpha").steps, run_of("tpc-cma").steps
+    assert steps.alpha.nunique() == 1 and steps.phase.eq("stabilize").all()
+    assert 0 < steps.alpha[0] < 0.5
+    assert (steps.alpha * steps.learning_rate).sum() == pytest.approx((full.alpha * full.learning_rate).sum())
+
+
+def test_run_whose_steps_are_wanted_is_trained_first_and_that_is_said(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, caplog
+):
+    profile = load_profile(tiny_profile, fine_tune__epochs=1)
+    first = fine_tune(profile, "tpc-cma-fixed-alpha", 0.5, 3, tmp_path, tiny_corpus)
+    said = "tpc-cma-fixed-alpha-a0.5-s3 goes by the steps of tpc-cma-a0.5-s3, which is not there and is trained first"
+    assert said in caplog.text
+    caplog.clear()
+    again = fine_tune(profile, "tpc-cma-fixed-alpha", 0.5, 3, tmp_path, tiny_corpus)
+    assert caplog.text == "" and again.code == first.code == fine_tune(profile, "tpc-cma", 0.5, 3, tmp_path).code
+    assert len(list((tmp_path / "demo").iterdir())) == 2
+
+
+def test_run_that_goes_by_one_that_diverged_says_so(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def diverge(trainer: Trainer) -> None:
+        raise FloatingPointError("loss is nan at step 3")
+
+    monkeypatch.setattr(Trainer, "run", diverge)
+    said = r"tpc-cma-yoked-a0\.5-s4 goes by the steps of tpc-cma-a0\.5-s0, which has diverged: loss is nan at step 3"
+    with pytest.raises(ValueError, match=said):
+        fine_tune(tiny_profile, "tpc-cma-yoked", 0.5, 4, tmp_path, tiny_corpus)
+
+
+def test_rate_of_an_ablation_is_a_multiple(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path):
+    profile = load_profile(tiny_profile, fine_tune__epochs=1, learning_rates={"tpc-cma": 1e-5})
+    run = fine_tune(profile, "tpc-cma-rate-3", 0.5, 0, tmp_path, tiny_corpus)
+    assert run.steps.learning_rate.max() == pytest.approx(3e-5)
+
+
+def test_first_readings_loss_under_the_second_curriculum_has_its_terms_and_its_phases(run_of):
+    run = run_of(SECOND_CURRICULUM)
+    assert columns_filled(run) == columns_filled(run_of(PAIRED))
+    assert run.steps.alpha.iloc[-1] == 0.5 and set(run.steps.phase) == {"anchor", "ramp", "stabilize"}
+    assert run.steps.alpha.tolist() != run_of(PAIRED).steps.alpha.tolist()
+    # same base, same batch: what the curriculum reads of L_CLIP is what it reads in the second reading
+    names = ["clip_norm", "contrastive_loss"]
+    assert run.steps[names].iloc[0].tolist() == pytest.approx(run_of("tpc-cma").steps[names].iloc[0].tolist(), rel=1e-4)

@@ -13,7 +13,7 @@ from tpccma.evidence.table import BASE, pick, pick_references
 from tpccma.evidence.verdicts import difference, seed_interval
 from tpccma.evidence.writing import tidy
 from tpccma.methods import ABLATIONS
-from tpccma.runs.jobs import DIAL, OTHERS, SEEDS, planned_jobs
+from tpccma.runs.jobs import DIAL, OTHERS, SEEDS, first_round
 
 PROFILES = ("demo", "fashion")
 CONTINUED_MODEL = "alpha 0"
@@ -45,9 +45,9 @@ def runs_by_profile(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def missing_seeds(results: pd.DataFrame, profile: str) -> str:
-    """Say in a sentence which settings of `tpccma.runs.jobs.planned_jobs` lack seeds in the results."""
+    """Say in a sentence which settings of `tpccma.runs.jobs.first_round` lack seeds in the results."""
     runs = compared_runs(results, profile)
-    planned = [(job.method, job.alpha) for job in planned_jobs(profile) if job.method not in ABLATIONS]
+    planned = [(job.method, job.alpha) for job in first_round(profile) if job.method not in ABLATIONS]
     counts = {setting: len(pick(runs, *setting)) for setting in dict.fromkeys(planned)}
     lacking = [
         f"{f'alpha {alpha:g}' if method == DIAL else method} ({count} of {len(SEEDS)})"

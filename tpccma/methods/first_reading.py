@@ -43,6 +43,8 @@ class FirstReadingLoss(ClipLoss):
         centroid_weight: weight of `tpccma.loss.centroid_distance`, >= 0.
         paired_weight: weight of `tpccma.loss.paired_distance`, >= 0.
         hardness: beta of the negative re-weighting, >= 0; 0 weighs all negatives alike.
+        projected: whether `read` projects the gradients on the tangent planes of the sphere, as the second reading's
+            curriculum takes them.
         **clip_arguments: `ClipLoss`'s own: gather_with_grad, rank, world_size ...
 
     Raises:
@@ -65,10 +67,11 @@ class FirstReadingLoss(ClipLoss):
         centroid_weight: float = 1.0,
         paired_weight: float = 10.0,
         hardness: float = 1.0,
+        projected: bool = False,
         **clip_arguments,
     ):
         super().__init__(**clip_arguments)
-        self.alpha, self.hardness = alpha, hardness
+        self.alpha, self.hardness, self.projected = alpha, hardness, projected
         self.weights = {
             "reweighted": reweighted_weight,
             "geometry": geometry_weight,
@@ -127,7 +130,7 @@ class FirstReadingLoss(ClipLoss):
 
 
 class FirstReadingRead:
-    """What `tpccma.fused.OnePass` is to the second reading, by autograd and with gradients that are not projected.
+    """What `tpccma.fused.OnePass` is to the second reading, by autograd.
 
     Args:
         loss: whose terms are taken.
@@ -140,7 +143,9 @@ class FirstReadingRead:
         leaves, scale = (x.requires_grad_(), y.requires_grad_()), features[2].detach()
         clip, terms = ClipLoss()(*leaves, scale), loss.terms_of(*leaves, scale)
         cma = sum((loss.weights[name] * term for name, term in terms.items()), start=0 * (x + y).sum())
-        self.gradients = [torch.cat(torch.autograd.grad(part, leaves)).flatten() for part in (clip, cma)]
+        gradients = [torch.cat(torch.autograd.grad(part, leaves)) for part in (clip, cma)]
+        embeddings = torch.cat([x, y]).detach()
+        self.gradients = [(tangent(g, embeddings) if loss.projected else g).flatten() for g in gradients]
         self.values = [clip, *(terms.get(name, torch.zeros_like(clip)) for name in loss.weights)]
 
     @torch.no_grad()
@@ -159,6 +164,11 @@ class FirstReadingRead:
         """Weigh the terms with alpha, as the loss returns them."""
         self.loss.alpha = alpha
         return self.loss(*self.features, output_dict=True)
+
+
+def tangent(gradients: Tensor, embeddings: Tensor) -> Tensor:
+    """Project gradients (N, D) on the tangent planes of the sphere at embeddings (N, D) of unit length."""
+    return gradients - (gradients * embeddings).sum(1, keepdim=True) * embeddings
 
 
 def reweighted_by_cosine(x: Tensor, y: Tensor, logit_scale: Tensor, hardness: float = 1.0) -> Tensor:

@@ -4,10 +4,19 @@
 ['mean-centering', 'mind-the-gap', 'realign']
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING
+
+from tpccma.methods.curricula import (
+    as_first_read,
+    fixed_at_equal_dose,
+    linear_at_equal_dose,
+    three_phases,
+    yoked,
+)
 
 if TYPE_CHECKING:
     from tpccma.methods.losses import BaselineLoss
@@ -31,6 +40,26 @@ LOSS_TERMS = (
 )
 
 
+YOKED_SEEDS = 5  # as many as a sweep has: the last is yoked to the first
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The run whose steps a curriculum goes by: of another method, at the same alpha.
+
+    Args:
+        method: its name.
+        other_seed: whether it is the run of the next seed, of 0 to 4, and not of the same one.
+    """
+
+    method: str
+    other_seed: bool = False
+
+    def seed_of(self, seed: int) -> int:
+        """Say the seed of that run."""
+        return (seed + 1) % YOKED_SEEDS if self.other_seed else seed
+
+
 @dataclass(frozen=True)
 class Method:
     """How a method departs from continued plain CLIP.
@@ -41,10 +70,13 @@ class Method:
         maps_name: function in `tpccma.methods.post_processing`: from training embeddings to the maps behind the towers
             of the frozen base model.
         trained: whether there is a training; if not, the maps are all.
-        first_reading: whether loss and curriculum are those of `tpccma.methods.first_reading`, with the settings in the
-            profile's part of that name.
+        first_reading: whether the loss is that of `tpccma.methods.first_reading`, with the settings in the profile's
+            part of that name.
+        curriculum: makes the curriculum, see `tpccma.methods.curricula`.
+        trace: the run whose steps the curriculum goes by, None for none.
         changes: values that replace the profile's, as `tpccma.load_profile` takes them.
         like: the method whose learning rate it takes; None where it has one of its own.
+        rate_factor: by which that learning rate is multiplied.
         rates: learning rates that are tried on validation data, three for every method.
     """
 
@@ -53,8 +85,11 @@ class Method:
     maps_name: str | None = None
     trained: bool = True
     first_reading: bool = False
+    curriculum: Callable = three_phases
+    trace: Trace | None = None
     changes: dict = field(default_factory=dict)
     like: str | None = None
+    rate_factor: float = 1.0
     rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
 
     @property
@@ -75,18 +110,45 @@ class Method:
         return (self.loss or import_module("tpccma.loss").CMALoss).term_names
 
 
-PAIRED = "tpc-cma-paired"
+FULL, PAIRED = "tpc-cma", "tpc-cma-paired"
+SECOND_CURRICULUM = f"{PAIRED}-second-curriculum"  # the first reading's loss under the second reading's curriculum
 
 
 def _ablation(**changes) -> Method:
     """Change the first reading in some settings of its part of a profile."""
     changes = {f"first_reading__{name}": value for name, value in changes.items()}
-    return Method(dial=True, first_reading=True, changes=changes, like=PAIRED)
+    return Method(dial=True, first_reading=True, curriculum=as_first_read, changes=changes, like=PAIRED)
 
+
+def _second_ablation(
+    curriculum: Callable = three_phases, trace: Trace | None = None, rate_factor: float = 1.0, **changes
+) -> Method:
+    """Change the second reading: settings of a profile, the curriculum or the learning rate."""
+    given = {"curriculum": curriculum, "trace": trace, "rate_factor": rate_factor}
+    return Method(dial=True, changes=changes, like=FULL, **given)
+
+
+_WITHOUT = {f"loss__{name}_weight": 0.0 for name in ("reweighted", "geometry", "centroid")}
+_PAIRED_WEIGHT = 10.0  # the first reading's
+_SECOND_ABLATIONS = {
+    f"{FULL}-no-reweighted": _second_ablation(loss__reweighted_weight=0.0),
+    f"{FULL}-no-geometry": _second_ablation(loss__geometry_weight=0.0),
+    f"{FULL}-no-centroid": _second_ablation(loss__centroid_weight=0.0),
+    f"{FULL}-with-paired": _second_ablation(loss__paired_weight=_PAIRED_WEIGHT),
+    f"{FULL}-only-paired": _second_ablation(**_WITHOUT, loss__paired_weight=_PAIRED_WEIGHT),
+    f"{FULL}-beta-0": _second_ablation(loss__hardness=0.0),
+    f"{FULL}-fixed-alpha": _second_ablation(fixed_at_equal_dose, Trace(FULL)),
+    f"{FULL}-yoked": _second_ablation(yoked, Trace(FULL, other_seed=True)),
+    f"{FULL}-linear-ramp": _second_ablation(linear_at_equal_dose, Trace(FULL)),
+    f"{FULL}-rate-3": _second_ablation(rate_factor=3.0),
+    f"{FULL}-rate-10": _second_ablation(rate_factor=10.0),
+    f"{FULL}-fixed-alpha-rate-3": _second_ablation(fixed_at_equal_dose, Trace(f"{FULL}-rate-3"), rate_factor=3.0),
+    f"{FULL}-fixed-alpha-rate-10": _second_ablation(fixed_at_equal_dose, Trace(f"{FULL}-rate-10"), rate_factor=10.0),
+}
 
 METHODS = {
-    "tpc-cma": Method(dial=True),
-    PAIRED: Method(dial=True, first_reading=True),
+    FULL: Method(dial=True),
+    PAIRED: Method(dial=True, first_reading=True, curriculum=as_first_read),
     "clip": Method(),
     "mean-centering": Method(maps_name="mean_centering", trained=False),
     "align-clip": Method(loss_name="AlignCLIPLoss"),
@@ -109,8 +171,11 @@ METHODS = {
     "tpc-cma-paired-not-gradient-aware": _ablation(curriculum__rho=inf, curriculum__slow_rate=1.0),
     "tpc-cma-paired-anchor-0": _ablation(curriculum__anchor=0.0),
     "tpc-cma-paired-anchor-0.3": _ablation(curriculum__anchor=0.3),
+    SECOND_CURRICULUM: Method(dial=True, first_reading=True, like=PAIRED),
+    **_SECOND_ABLATIONS,
 }
-ABLATIONS = tuple(name for name in METHODS if name.startswith(f"{PAIRED}-"))  # of the first reading
+ABLATIONS = tuple(name for name, method in METHODS.items() if method.first_reading and method.changes)  # of the first
+SECOND_ABLATIONS = tuple(_SECOND_ABLATIONS)
 ABLATION_ALPHA = 0.5  # at which they are run
 
 

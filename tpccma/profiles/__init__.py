@@ -175,8 +175,8 @@ class Profile(Part):
 
     def training_of(self, method: str) -> Training:
         """Return how a method of `tpccma.methods` is trained: all alike but for the learning rate."""
-        name = find_method(method).like or method
-        rate = self.learning_rates.get(name, self.fine_tune.learning_rate)
+        how = find_method(method)
+        rate = self.learning_rates.get(how.like or method, self.fine_tune.learning_rate) * how.rate_factor
         return self.fine_tune.model_copy(update={"learning_rate": rate})
 
 

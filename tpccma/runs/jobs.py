@@ -2,18 +2,30 @@
 
 from dataclasses import dataclass
 
-from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS, PAIRED, run_name
+from tpccma.methods import (
+    ABLATION_ALPHA,
+    ABLATIONS,
+    FULL,
+    METHODS,
+    PAIRED,
+    SECOND_ABLATIONS,
+    SECOND_CURRICULUM,
+    run_name,
+)
 from tpccma.profiles import profile_names
 
 BASE = "base"  # in place of a method: the model that the others start from
-# Whose dial is swept: the first reading's, and the ablations are of it. The second reading, tpc-cma, is planned at no
-# alpha yet: its sweep comes later.
-DIAL = PAIRED
+DIAL = PAIRED  # whose dial the chapters show: the first round's
+SHIFT = "demo-shift"  # a profile of the second round alone
 OTHERS = tuple(name for name, method in METHODS.items() if not method.dial)
 ALPHAS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 SEEDS = (0, 1, 2, 3, 4)
-ABLATION_SEEDS = {"demo": SEEDS[:3], "fashion": SEEDS}  # a run of the demo takes three times as long
-VARIANT_ALPHAS = (0.0, 0.05, 0.5)  # of profiles that vary the base or the titles
+ABLATION_SEEDS = {
+    "demo": SEEDS[:3],
+    "fashion": SEEDS,
+}  # of the first round: a run of the demo takes three times as long
+VARIANT_ALPHAS = (0.0, 0.05, 0.5)  # of profiles that vary the base, the titles or the world
+ENDS = VARIANT_ALPHAS[1:]  # at which the first reading's loss is set against the second's under one curriculum
 
 
 @dataclass(frozen=True)
@@ -42,17 +54,51 @@ def variants() -> set[str]:
 
 
 def planned_jobs(profile: str) -> list[Job]:
-    """List the runs of a profile: all methods, alphas and ablations, or, of a variant that ships, a few.
+    """List the runs of a profile: those of the `first_round`, then those of the `second_round` that are not among them.
+
+    Args:
+        profile: its name.
+    """
+    return list(dict.fromkeys(first_round(profile) + second_round(profile)))
+
+
+def first_round(profile: str) -> list[Job]:
+    """List the runs that today's chapters rest on; the method is as it was first read.
 
     Args:
         profile: its name.
 
     Returns:
-        The jobs, seed by seed, ablations last.
+        The jobs, seed by seed, ablations last: all methods, alphas and ablations, or, of a variant that ships, a few.
     """
+    if profile == SHIFT:
+        return []
     if profile in variants():
-        settings = [(BASE, 0.0), *((DIAL, alpha) for alpha in VARIANT_ALPHAS)]
-        return [Job(*setting, seed) for seed in SEEDS for setting in settings]
+        return _seed_by_seed([(BASE, 0.0), *((DIAL, alpha) for alpha in VARIANT_ALPHAS)])
     settings = [(BASE, 0.0), *((DIAL, alpha) for alpha in ALPHAS), *((name, 0.0) for name in OTHERS)]
-    jobs = [Job(*setting, seed) for seed in SEEDS for setting in settings]
-    return jobs + [Job(name, ABLATION_ALPHA, seed) for seed in ABLATION_SEEDS.get(profile, SEEDS) for name in ABLATIONS]
+    ablations = [(name, ABLATION_ALPHA) for name in ABLATIONS]
+    return _seed_by_seed(settings) + _seed_by_seed(ablations, ABLATION_SEEDS.get(profile, SEEDS))
+
+
+def second_round(profile: str) -> list[Job]:
+    """List the runs of the method as it was read again, and what decides between the two readings.
+
+    Args:
+        profile: its name.
+
+    Returns:
+        The jobs: the whole method first, then its ablations, some of which go by its steps.
+    """
+    if profile == SHIFT:
+        paired = [(SECOND_CURRICULUM, alpha) for alpha in ENDS]
+        full = [(FULL, alpha) for alpha in VARIANT_ALPHAS]
+        return _seed_by_seed([(BASE, 0.0), *full, *paired, ("modgap", 0.0)])
+    if profile in variants():
+        return _seed_by_seed([(FULL, alpha) for alpha in VARIANT_ALPHAS])
+    ablations = [(name, ABLATION_ALPHA) for name in SECOND_ABLATIONS]
+    paired = [(SECOND_CURRICULUM, alpha) for alpha in ENDS]
+    return _seed_by_seed([(FULL, alpha) for alpha in ALPHAS]) + _seed_by_seed([*ablations, *paired])
+
+
+def _seed_by_seed(settings: list[tuple[str, float]], seeds: tuple[int, ...] = SEEDS) -> list[Job]:
+    return [Job(*setting, seed) for seed in seeds for setting in settings]

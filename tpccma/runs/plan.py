@@ -22,7 +22,7 @@ from tpccma.loss import CMALoss
 from tpccma.methods import ABLATION_ALPHA, ABLATIONS, METHODS
 from tpccma.models.towers import Towers
 from tpccma.profiles import Profile, load_profile
-from tpccma.runs.jobs import ALPHAS, DIAL, SEEDS, Job, planned_jobs
+from tpccma.runs.jobs import ALPHAS, DIAL, SEEDS, Job, first_round
 from tpccma.training.encoders import build_encoder
 
 GIB = 2**30
@@ -215,9 +215,9 @@ def _probe(profile: Profile, count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def sweep_runs() -> list[Job]:
-    """List the trainings of the book's sweep, ablations excepted."""
+    """List the trainings that the book rests on, ablations excepted."""
     trained = {name for name, method in METHODS.items() if method.trained and name not in ABLATIONS}
-    return [job for job in planned_jobs("paper") if job.method in trained]
+    return [job for job in first_round("paper") if job.method in trained]
 
 
 def sweep_commands(profile: str, gpus: int = 1, seeds: tuple[int, ...] = SEEDS) -> list[str]:

@@ -42,7 +42,8 @@ def run_all(work: Callable, tasks: dict[str, tuple], jobs: int) -> Iterator[tupl
             name, worker = busy.pop(future)
             problem = _problem(future)
             idle.append(start_worker(threads) if isinstance(problem, BrokenProcessPool) else worker)
-            _tell(name, problem, done, len(tasks), began)
+            running = min(jobs, len(tasks) - done)
+            _tell(name, problem, (done, running, len(tasks)), began)
             yield name, problem or future.result()
     finally:
         for worker in idle:
@@ -106,7 +107,9 @@ def _problem(future: Future) -> BaseException | None:
     return problem
 
 
-def _tell(name: str, problem: BaseException | None, done: int, count: int, began: float) -> None:
+def _tell(name: str, problem: BaseException | None, counts: tuple[int, int, int], began: float) -> None:
+    done, running, count = counts
     left = (time.perf_counter() - began) / done * (count - done)
     state = f"FAILED: {type(problem).__name__}: {problem}" if problem else "done"
-    print(f"{done}/{count} {name} {state}; {left / 60:.0f} min left", file=sys.stderr, flush=True)
+    ahead = f"{running} running, {count - done - running} waiting, {left / 60:.0f} min left"
+    print(f"{done}/{count} {name} {state}; {ahead}", file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from tpccma.methods import METHODS, PAIRED
+from tpccma.methods.curricula import as_first_read
 from tpccma.models.identity import weights_identity
 from tpccma.profiles import Profile, load_profile
 from tpccma.training.encoders import weights_path
@@ -31,6 +32,7 @@ TRAINING_CODE = (
     "training/encoders.py",
     "training/batches.py",
     "training/objective.py",
+    "training/traces.py",
     "training/gradcache.py",
     "training/optimizer.py",
     "training/checkpoint.py",
@@ -82,8 +84,9 @@ def _parts(profile: Profile, method: str, by_recipe: bool) -> dict:
     how = METHODS.get(method)
     if how and how.trained:
         changed = load_profile(profile, **how.changes)
-        read = changed if how.dial and not how.first_reading else changed.first_reading
-        parts |= {"fine_tune": profile.training_of(method), "loss": read.loss, "curriculum": read.curriculum}
+        loss = changed if how.dial and not how.first_reading else changed.first_reading
+        curriculum = changed if how.dial and how.curriculum is not as_first_read else changed.first_reading
+        parts |= {"fine_tune": profile.training_of(method), "loss": loss.loss, "curriculum": curriculum.curriculum}
     return parts
 
 

@@ -17,11 +17,9 @@ from accelerate.utils import DataLoaderConfiguration
 from torch import Tensor
 from tqdm import tqdm
 
-from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.data import Corpus
 from tpccma.files import write_whole
 from tpccma.methods import METHODS, Method
-from tpccma.methods.first_curriculum import FirstReadingCurriculum
 from tpccma.models import Encoder
 from tpccma.models.towers import Towers
 from tpccma.profiles import Profile, Training
@@ -55,7 +53,7 @@ class Trainer:
         seed: of batch order and choice of captions.
         folder: of ``steps.csv`` and ``checkpoint/``; a checkpoint found there is resumed.
         corpus: whose stream is used, or train split where there is none.
-        method: its loss replaces `CMALoss`.
+        method: gives loss and curriculum.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class Trainer:
         self.towers = MicroBatches(self.model, size, self.accelerator) if size else WholeBatch(self.model)
         self.batches = open_batches(corpus, encoder, training.batch_size, seed, self.accelerator)
         self.total_steps = training.epochs * self.batches.steps_per_epoch
-        self.curriculum = _make_curriculum(method, profile, alpha, self.total_steps)
+        self.curriculum = method.curriculum(profile, alpha, self.total_steps)
         self.objective = Objective(method, profile, alpha, encoder, self.accelerator)
         self.accelerator.register_for_checkpointing(self.curriculum)
         self.checkpoints = Checkpoints(folder, self.accelerator, log_columns(self.objective.columns))
@@ -165,11 +163,3 @@ class Trainer:
         with torch.no_grad():
             scale = self.accelerator.unwrap_model(self.model).model.logit_scale
             scale.clamp_(0, math.log(self.training.max_logit_scale))
-
-
-def _make_curriculum(
-    method: Method, profile: Profile, alpha: float, total_steps: int
-) -> ThreePhaseCurriculum | FirstReadingCurriculum:
-    if method.first_reading:
-        return FirstReadingCurriculum(alpha, total_steps, **profile.first_reading.curriculum.model_dump())
-    return ThreePhaseCurriculum(alpha, total_steps, **profile.curriculum.model_dump())

@@ -13,15 +13,13 @@ from accelerate import Accelerator
 from open_clip.loss import ClipLoss
 from torch import Tensor
 
-from tpccma.curriculum import GradientReading, ThreePhaseCurriculum
+from tpccma.curriculum import GradientReading
 from tpccma.loss import CMALoss
 from tpccma.methods import Method, loss_columns
-from tpccma.methods.first_curriculum import FirstReadingCurriculum
+from tpccma.methods.curricula import Curriculum, as_first_read
 from tpccma.methods.first_reading import FirstReadingLoss
 from tpccma.models import Encoder
 from tpccma.profiles import Profile
-
-Curriculum = ThreePhaseCurriculum | FirstReadingCurriculum
 
 
 class Taken(NamedTuple):
@@ -125,7 +123,8 @@ def _make_loss(method: Method, profile: Profile, alpha: float, shared: dict) -> 
     if method.loss:
         return method.loss(**shared)
     if method.first_reading:
-        return FirstReadingLoss(alpha, **profile.first_reading.loss.model_dump(), **shared)
+        own = profile.first_reading.loss.model_dump() | {"projected": method.curriculum is not as_first_read}
+        return FirstReadingLoss(alpha, **own, **shared)
     return CMALoss(alpha, **profile.loss.model_dump(), **shared)
 
 

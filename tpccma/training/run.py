@@ -36,6 +36,7 @@ from tpccma.training.folder import WEIGHTS, alone_in, code_of, is_finished, note
 from tpccma.training.identity import evaluation_code, fingerprint, joined, training_code
 from tpccma.training.interruption import signals_held
 from tpccma.training.loop import Trainer
+from tpccma.training.traces import traced
 
 MAP_PAIRS = 20_000  # pairs of a stream from which the maps of a post-processing are taken [ours]
 
@@ -99,6 +100,8 @@ def fine_tune(
 ) -> Run:
     """Fine-tune a profile's base model, or post-process it, by any of `tpccma.methods`.
 
+    A method whose curriculum goes by the steps of another run loads that run, or trains it first.
+
     A progress bar with loss, alpha and samples/s is shown on a terminal; ``steps.csv`` in the run's folder grows as the
     run does.
 
@@ -116,13 +119,17 @@ def fine_tune(
         The `Run`, trained or loaded.
 
     Raises:
-        ValueError: for an unknown profile or method, or an alpha or seed out of range, before any work.
+        ValueError: for an unknown profile or method, or an alpha or seed out of range, before any work; or if the run
+            that the curriculum goes by has diverged.
+        FloatingPointError: if the training diverges.
     """
     profile = load_profile(profile)
     alpha, seed = check_alpha(alpha), check_seed(seed)
     how = check_method(method, alpha)
     base = base_run(profile, seed, runs_dir, corpus, fresh)
     code = joined(training_code(), base.code["training"])
+    given, folder = (runs_dir, corpus, fresh), Path(runs_dir) / profile.name
+    how, code = traced(how, code, (method, alpha, seed), folder, lambda *key: fine_tune(profile, *key, *given))
     run = _new_run(profile, (method, alpha, seed), base.encoder, runs_dir, base.content, code)
     run.base = base.base
     if how.maps:
