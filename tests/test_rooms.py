@@ -14,7 +14,7 @@ import tpccma
 ROOT = Path(tpccma.__file__).parent
 # From the lowest floor up; a room may import from itself and from rooms on lower floors.
 FLOORS = (
-    {"files", "checks", "curriculum", "metrics", "closed_form", "fused", "loss"},
+    {"files", "checks", "compiled", "blocks", "curriculum", "metrics", "closed_form", "fused", "loss"},
     {"methods"},
     {"profiles"},
     {"models"},
@@ -27,7 +27,7 @@ FLOORS = (
     {"notebook", "cli", "__main__", ""},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-CORE = {"files", "checks", "curriculum", "closed_form", "fused", "loss", "metrics"}
+CORE = {"files", "checks", "compiled", "blocks", "curriculum", "closed_form", "fused", "loss", "metrics"}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.parent.name not in ("configs", "assets"))
 
 

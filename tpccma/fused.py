@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from tpccma.closed_form import Gradients, Mix, Weights, one_pass
+from tpccma.compiled import compiled_on_gpu
 from tpccma.curriculum import GradientReading
 
 TERM_NAMES = ("contrastive_loss", "reweighted_loss", "geometry_loss", "centroid_loss", "paired_loss")
@@ -47,19 +48,12 @@ class OnePass:
             (8,): the norms of the gradients of L_CLIP and of L_CMA and the cosine between them, see `GradientReading`;
             then the terms in the order of `TERM_NAMES`, without their shares.
         """
-        clip, cma = (self._tangent(gradients) for gradients in self.gradients)
-        norms = clip.norm(), cma.norm()
-        cosine = (clip * cma).sum() / (norms[0] * norms[1]).clamp_min(1e-30)
-        return torch.cat([torch.stack([*norms, cosine]), self.unweighted])
+        clip, cma = self.gradients
+        return torch.cat([read_gradients(*self.inputs[:2], *clip[:2], *cma[:2]), self.unweighted])
 
     def reading(self) -> GradientReading:
         """Give a curriculum what it asks for, on the host."""
         return GradientReading(*self.numbers()[:3].tolist())
-
-    def _tangent(self, gradients: Gradients) -> Tensor:
-        """Project gradients on the tangent planes of the sphere, in which alone normalised embeddings move."""
-        parts = zip(gradients[:2], self.inputs[:2], strict=True)
-        return torch.cat([g - (g * p).sum(1, keepdim=True) * p for g, p in parts])
 
     def shares(self, alpha: float) -> dict[str, float]:
         """Say what each term counts for in the loss, see `shares`."""
@@ -78,6 +72,27 @@ class OnePass:
             return self.gradients[0]
         clip, cma = self.gradients
         return Gradients(*((1 - alpha) * one + alpha * other for one, other in zip(clip, cma, strict=True)))
+
+
+@compiled_on_gpu
+def read_gradients(x: Tensor, y: Tensor, *gradients: Tensor) -> Tensor:
+    """Read the gradients of L_CLIP and of L_CMA where alone normalised embeddings move, on the sphere's tangent planes.
+
+    Args:
+        x: (B, D) image embeddings, rows of unit length.
+        y: (B, D) text embeddings, likewise.
+        gradients: of L_CLIP with respect to x and to y, then of L_CMA.
+
+    Returns:
+        (3,): both norms, and the cosine between them.
+    """
+    clip, cma = (torch.cat([_tangent(x, of_x), _tangent(y, of_y)]) for of_x, of_y in (gradients[:2], gradients[2:]))
+    norms = clip.norm(), cma.norm()
+    return torch.stack([*norms, (clip * cma).sum() / (norms[0] * norms[1]).clamp_min(1e-30)])
+
+
+def _tangent(points: Tensor, gradients: Tensor) -> Tensor:
+    return gradients - (gradients * points).sum(1, keepdim=True) * points
 
 
 class _WithGradients(torch.autograd.Function):

@@ -26,6 +26,8 @@ TRAINING_CODE = (
     "loss.py",
     "fused.py",
     "closed_form.py",
+    "compiled.py",
+    "blocks.py",
     "methods/*.py",
     "models/*.py",
     "data/*.py",

@@ -1,0 +1,42 @@
+"""Functions that are compiled where that pays."""
+
+import functools
+import warnings
+from collections.abc import Callable
+
+import torch
+
+
+def compiled_on_gpu(function: Callable) -> Callable:
+    """Compile a function of tensors for calls whose first argument lies on a GPU.
+
+    Where it cannot be compiled, for want of Triton or of a C compiler, it runs as it is written, and a warning says so
+    once. ``TORCH_COMPILE_DISABLE=1`` turns compiling off, as everywhere in torch.
+    """
+
+    @functools.wraps(function)
+    def call(first: torch.Tensor, *others, **named):
+        if not first.is_cuda or torch.compiler.is_compiling():
+            return function(first, *others, **named)
+        return _compile(function)(first, *others, **named)
+
+    return call
+
+
+@functools.cache
+def _compile(function: Callable) -> Callable:
+    """Compile at the first call, which is when torch says whether it can."""
+    compiled, works = torch.compile(function, fullgraph=True), True
+
+    def call(*arguments, **named):
+        nonlocal works
+        if works:
+            try:
+                return compiled(*arguments, **named)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                works = False
+                reason = str(error).strip().splitlines()[0]
+                warnings.warn(f"{function.__name__} is not compiled, which makes it slower: {reason}", stacklevel=3)
+        return function(*arguments, **named)
+
+    return call
