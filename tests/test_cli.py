@@ -20,6 +20,7 @@ from tests.results_by_hand import rows
 from tpccma import load_profile
 from tpccma.cli import app
 from tpccma.profiles import Profile
+from tpccma.runs.choices import GRID
 from tpccma.runs.jobs import DIAL
 from tpccma.runs.places import find_profile
 from tpccma.runs.records import load_records, record_path
@@ -248,9 +249,16 @@ def test_sweep_says_which_runs_failed(shell: list[str], monkeypatch: pytest.Monk
 
 
 def test_rates_prints_the_best(shell: list[str], monkeypatch: pytest.MonkeyPatch):
-    table = pd.DataFrame({"method": "clip", "learning_rate": [1e-4, 1e-3], "score": [0.2, 0.3]})
-    monkeypatch.setattr(tpccma.runs.rates, "search_rates", lambda *given: table)
-    assert json.loads(run("rates", *shell).stdout) == {"clip": 0.001}
+    row = {"profile": "demo", "method": "clip", "score": 0.2, "diverged": 0}
+    trials = [row | {"learning_rate": rate, "seed": 0} for rate in GRID]
+    trials += [row | {"learning_rate": rate, "seed": seed} for rate in GRID[:3] for seed in (1, 2)]
+    asked = []
+    monkeypatch.setattr(
+        tpccma.runs.rates, "search_rates", lambda *given: asked.append(given[4]) or pd.DataFrame(trials)
+    )
+    (found,) = json.loads(run("rates", *shell, "--method", "clip", "--method", "modgap").stdout).items()
+    assert found[0] == "clip" and asked == [["clip", "modgap"]]
+    assert (found[1]["learning_rate"], found[1]["at_end"], found[1]["diverged"]) == (1e-6, True, 0)
 
 
 @pytest.mark.parametrize("changed, verdict, status", [(False, "repeats", 0), (True, "DIFFERS", 1)])

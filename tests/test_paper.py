@@ -22,6 +22,7 @@ from tpccma import evaluate, fine_tune, load_profile
 from tpccma.data import Corpus, load_corpus
 from tpccma.methods import METHODS, run_name
 from tpccma.profiles import Profile
+from tpccma.runs.choices import Trial
 from tpccma.runs.rates import try_rate
 from tpccma.runs.record import check_base, make_record, record_run
 from tpccma.runs.records import record_path, save_record
@@ -216,7 +217,7 @@ def test_post_processing_takes_its_means_from_the_stream(method: str, world: Pat
 
 
 def test_learning_rate_is_chosen_without_the_test_pictures(world: Path, tmp_path: Path):
-    row = try_rate(small_profile(world), "clip", 1e-3, tmp_path)
+    row = try_rate(small_profile(world), Trial("clip", 1e-3, 0, 1), tmp_path)
     assert row["zeroshot_top1"] is None and row["clustering_ari"] is None  # validation data have no classes
     assert row["score"] == row["recall_at_1"] > 0
 

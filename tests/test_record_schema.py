@@ -182,5 +182,5 @@ def test_profile_may_be_named_like_a_number_or_like_nothing(tmp_path: Path):
 def test_tables_are_read_as_pandas_reads_them():
     path = ROOT / "results" / "results.csv"
     pd.testing.assert_frame_equal(read_table(path), pd.read_csv(path))
-    path = ROOT / "results" / "learning_rates.csv"
+    path = ROOT / "results" / "learning_rates_first_round.csv"
     pd.testing.assert_frame_equal(read_table(path, RATE), pd.read_csv(path))

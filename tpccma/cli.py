@@ -207,13 +207,14 @@ def rates(
     captions: Captions = None,
     runs_dir: RunsDir = Path("runs"),
     results_dir: ResultsDir = Path("results"),
+    method: Annotated[list[str] | None, typer.Option(help="one that is trained; may be given again; else all")] = None,
 ) -> None:
-    """Try learning rates of every trained method on validation data, and print the best as JSON."""
+    """Try learning rates of trained methods on validation data, and print the best as JSON; run again, it goes on."""
+    from tpccma.runs.choices import chosen_rates
     from tpccma.runs.rates import search_rates
-    from tpccma.runs.records import best_rates
 
     found = _find_profile(profile, data_dir, images_dir, captions)
-    _print(best_rates(search_rates(found, jobs, runs_dir, results_dir)))
+    _print(chosen_rates(search_rates(found, jobs, runs_dir, results_dir, method or ())).to_dict("index"))
 
 
 @command

@@ -1,34 +1,45 @@
-"""Learning rates of the trained methods: as many tried for each, scored on validation data.
+"""Learning rates of the trained methods, tried on validation data: ``tpccma rates --profile demo --jobs 2``.
 
-``tpccma rates --profile demo`` writes them to ``results/learning_rates.csv`` and prints the best.
+`tpccma.runs.choices` says how they are chosen. Each trial is written to ``results/learning_rates.csv`` as it ends; what
+stands there is not tried again, and a training that was killed goes on from its checkpoint, so the same command
+finishes what is missing.
 """
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import torch
+from filelock import FileLock
 
+from tpccma.data import Corpus, Labelled
 from tpccma.data.content import check_places
 from tpccma.files import write_whole
 from tpccma.methods import ABLATION_ALPHA, METHODS
 from tpccma.profiles import Profile, load_profile
+from tpccma.runs.choices import GRID, STAGES, TRIALS, Trial, missing_trials, searched_methods
+from tpccma.runs.jobs import BASE
+from tpccma.runs.provenance import git_revision
 from tpccma.runs.room import check_room
 from tpccma.runs.shared import corpus_of, train_bases
-from tpccma.runs.tables import RATE, read_table
+from tpccma.runs.tables import TRIAL, read_table
 from tpccma.runs.workers import run_all
 from tpccma.tasks.evaluation import evaluate
-from tpccma.training.run import fine_tune
+from tpccma.training.identity import evaluation_code, training_code
+from tpccma.training.run import Run, base_run, fine_tune
 
 GRID_TASKS = ("zeroshot", "retrieval", "clustering")
+PARTS = ("zeroshot_top1", "recall_at_1", "clustering_ari", "score")
+WRITTEN_GRID = f"{len(GRID)} rates, {GRID[0]:g} to {GRID[-1]:g}"
 
 
-def try_rate(profile: Profile, method: str, rate: float, runs_dir: str | Path = "runs") -> dict:
-    """Train a method at one learning rate, seed 0, and score it on the validation split.
+def try_rate(profile: Profile, trial: Trial, runs_dir: str | Path = "runs") -> dict:
+    """Train a method at one learning rate and score it on the validation split.
 
     Args:
         profile: what to run.
-        method: a trained one; with a dial, it is set to 0.5.
-        rate: the learning rate.
+        trial: method, rate and seed; a method with a dial is set to 0.5, and "base" is scored as it is.
         runs_dir: checkpoints and logs.
 
     Returns:
@@ -36,14 +47,27 @@ def try_rate(profile: Profile, method: str, rate: float, runs_dir: str | Path = 
         ``score`` by which the rate is chosen [ours]; of validation data without classes, recall alone. A run that
         diverges scores 0.
     """
-    row = {"profile": profile.name, "method": method, "learning_rate": rate}
-    corpus = corpus_of(profile)
-    alpha = ABLATION_ALPHA if METHODS[method].dial else 0.0
+    commit, corpus = git_revision(), corpus_of(profile)
     try:
-        run = fine_tune(load_profile(profile, learning_rates={method: rate}), method, alpha, 0, runs_dir, corpus)
+        scores = _score(_train(profile, trial, runs_dir, corpus), validation_of(corpus)) | {"diverged": 0}
     except FloatingPointError:
-        return {**row, "zeroshot_top1": 0.0, "recall_at_1": 0.0, "clustering_ari": 0.0, "score": 0.0}
-    validation = replace(corpus, test=corpus.val, labelled=None, clustered=None, small_sets={})
+        scores = dict.fromkeys(PARTS, 0.0) | {"diverged": 1}
+    code = {"training_code": training_code(), "evaluation_code": evaluation_code(), "commit": commit}
+    return {"profile": profile.name, **trial._asdict(), **scores, "grid": WRITTEN_GRID, **code}
+
+
+def _train(profile: Profile, trial: Trial, runs_dir: str | Path, corpus: Corpus) -> Run:
+    if trial.method == BASE:
+        return base_run(profile, trial.seed, runs_dir, corpus)
+    alpha = ABLATION_ALPHA if METHODS[trial.method].dial else 0.0
+    at_rate = load_profile(profile, learning_rates={trial.method: trial.learning_rate})
+    run = fine_tune(at_rate, trial.method, alpha, trial.seed, runs_dir, corpus)
+    if not all(weights.isfinite().all() for weights in run.encoder.model.parameters()):
+        raise FloatingPointError(f"{run.folder} has weights that are not finite")
+    return run
+
+
+def _score(run: Run, validation: Corpus) -> dict[str, float | None]:
     found = evaluate(run, validation, GRID_TASKS)
     scores = {
         "zeroshot_top1": found.get("zeroshot_top1"),
@@ -51,41 +75,79 @@ def try_rate(profile: Profile, method: str, rate: float, runs_dir: str | Path = 
         "clustering_ari": found.get("clustering_ari"),
     }
     known = [value for value in scores.values() if value is not None]
-    row |= {**scores, "score": sum(known) / len(known)}
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()}
+    scores["score"] = sum(known) / len(known)
+    return {name: value if value is None else round(value, 6) for name, value in scores.items()}
 
 
-def search_rates(profile: Profile, jobs: int = 1, runs_dir: str = "runs", results_dir: str = "results") -> pd.DataFrame:
-    """Try what is missing in ``<results_dir>/learning_rates.csv`` of the learning rates of every trained method.
+def validation_of(corpus: Corpus) -> Corpus:
+    """Put the validation split in the place of the test split; of classes held back, nothing is asked."""
+    validation = replace(corpus, test=corpus.val, labelled=None, clustered=None, small_sets={}, held_back=())
+    if not corpus.held_back:
+        return validation
+    known = [label for label, name in enumerate(corpus.classes) if name not in corpus.held_back]
+    labels = torch.searchsorted(torch.tensor(known), corpus.val.labels)
+    names = tuple(corpus.classes[label] for label in known)
+    return replace(validation, labelled=Labelled(corpus.val.images, labels, names, corpus.templates))
+
+
+def search_rates(
+    profile: Profile,
+    jobs: int = 1,
+    runs_dir: str | Path = "runs",
+    results_dir: str | Path = "results",
+    methods: tuple[str, ...] = (),
+) -> pd.DataFrame:
+    """Try what is missing of the learning rates of every trained method, stage by stage.
 
     Args:
         profile: what to run.
         jobs: processes.
         runs_dir: checkpoints and logs.
-        results_dir: where the table lies.
+        results_dir: where ``learning_rates.csv`` lies.
+        methods: those to search; none takes all.
 
     Returns:
-        The table, sorted; where `score` is largest stands the rate to put into the profile's ``learning_rates``.
+        The profile's trials; `tpccma.runs.choices.chosen_rates` makes of them what goes into its ``learning_rates``.
 
     Raises:
-        ValueError: see `tpccma.runs.room.check_room` and `tpccma.runs.tables.read_table`.
+        ValueError: see `tpccma.runs.room.check_room`, `tpccma.runs.choices.searched_methods` and
+            `tpccma.runs.tables.read_table`.
     """
+    methods, path = searched_methods(tuple(methods)), Path(results_dir) / TRIALS
     check_room(profile, results_dir)
     check_places(profile.data)
-    path = Path(results_dir) / "learning_rates.csv"
-    rows = read_table(path, RATE).to_dict("records") if path.is_file() else []
-    known = {(row["profile"], row["method"], row["learning_rate"]) for row in rows}
-    tasks = {
-        f"{profile.name} {name} {rate:g}": (profile, name, rate, runs_dir)
-        for name, method in METHODS.items()
-        for rate in method.rates
-        if method.trained and not method.like and (profile.name, name, rate) not in known
-    }
-    train_bases(profile, {0} if tasks else set(), jobs, runs_dir)
-    for _, result in run_all(try_rate, tasks, jobs):
-        if isinstance(result, BaseException):
-            raise result
-        rows.append(result)
-        table = pd.DataFrame(rows).sort_values(["profile", "method", "learning_rate"])
+    failed = []
+    for stage in STAGES:
+        trials = missing_trials(read_trials(path, profile.name), methods, stage)
+        print(f"profile {profile.name}: stage {stage} of {len(STAGES)}, {len(trials)} trials to do", file=sys.stderr)
+        train_bases(profile, {trial.seed for trial in trials}, jobs, runs_dir)
+        tasks = {_named(profile, trial): (profile, trial, runs_dir) for trial in trials}
+        for _, result in run_all(try_rate, tasks, jobs):
+            if isinstance(result, BaseException):
+                failed.append(result)
+            else:
+                add_trial(path, result)
+    if failed:
+        raise failed[0]
+    return read_trials(path, profile.name)
+
+
+def _named(profile: Profile, trial: Trial) -> str:
+    return f"{profile.name} {trial.method} {trial.learning_rate:g} seed {trial.seed}"
+
+
+def read_trials(path: Path, profile: str) -> pd.DataFrame:
+    """Read a profile's trials; none where there is no such file yet."""
+    if not path.is_file():
+        return pd.DataFrame(columns=[*TRIAL, "score", "diverged"])
+    table = read_table(path, TRIAL)
+    return table[table.profile == profile].reset_index(drop=True)
+
+
+def add_trial(path: Path, row: dict) -> None:
+    """Write one more trial to the table, in whole or not at all, beside those of other processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        rows = [row, *(read_table(path, TRIAL).to_dict("records") if path.is_file() else [])]
+        table = pd.DataFrame(rows).drop_duplicates(list(TRIAL)).sort_values(list(TRIAL))
         write_whole(path, table.to_csv(index=False))
-    return pd.DataFrame(rows).query("profile == @profile.name")

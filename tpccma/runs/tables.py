@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 RESULT = ("profile", "method", "alpha", "seed")  # what names a row of results.csv
-RATE = ("profile", "method", "learning_rate")  # and one of learning_rates.csv
+RATE = ("profile", "method", "learning_rate")  # and one of the first round's learning rates
+TRIAL = (*RATE, "seed")  # and one of learning_rates.csv
 WORDS = ("profile", "method", "base", "model")  # the columns that hold no numbers
+NOTES = ("grid", "training_code", "evaluation_code", "commit")  # nor do these, of learning_rates.csv
 
 
 def read_table(path: str | Path, keys: tuple[str, ...] = RESULT) -> pd.DataFrame:
@@ -15,7 +17,7 @@ def read_table(path: str | Path, keys: tuple[str, ...] = RESULT) -> pd.DataFrame
 
     Args:
         path: of the file.
-        keys: the columns that name a row, `RESULT` or `RATE`.
+        keys: the columns that name a row, `RESULT`, `RATE` or `TRIAL`.
 
     Returns:
         Its rows; a measure that a row lacks is NaN.
@@ -23,14 +25,15 @@ def read_table(path: str | Path, keys: tuple[str, ...] = RESULT) -> pd.DataFrame
     Raises:
         ValueError: if it lacks a key, a row stands there twice, or a measure is no finite number; the message names it.
     """
-    words = dict.fromkeys(WORDS, str)  # a profile may be named NA or 7
+    notes = NOTES if keys == TRIAL else ()
+    words = dict.fromkeys((*WORDS, *notes), str)  # a profile may be named NA or 7
     try:
         table = pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""])
     except ValueError as error:
         raise ValueError(f"{path} is no table: {error}; remove it and build it anew") from None
     wrong = [f"it lacks the column {key}" for key in keys if key not in table]
     if len(table) and not wrong:
-        wrong = _wrong_values(table) or _wrong_rows(table, keys)
+        wrong = _wrong_values(table.drop(columns=list(notes), errors="ignore")) or _wrong_rows(table, keys)
     if wrong:
         raise ValueError(f"{path} is no table of runs: {wrong[0]}; remove it and build it anew")
     return table
