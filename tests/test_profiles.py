@@ -18,9 +18,25 @@ def named(name: str, profile: Profile) -> Profile:
 
 def test_shipped_profiles_load():
     scales = {f"{parent}-{kind}" for parent in ("demo", "fashion") for kind in SCALES}
-    assert set(profile_names()) == {"demo", "demo-shift", "fashion", "fashion-masked", "paper", "photos", *scales}
+    assert set(profile_names()) == {
+        "demo",
+        "demo-bases",
+        "demo-shift",
+        "fashion",
+        "fashion-masked",
+        "paper",
+        "photos",
+        *scales,
+    }
     for name in profile_names():
         assert load_profile(name).name == name
+
+
+def test_bases_of_seeds_are_for_models_of_open_clip():
+    with pytest.raises(ValueError, match=r"fashion: .*bases: 'per-seed' is for models of open_clip"):
+        load_profile("fashion", bases="per-seed")
+    assert [load_profile("demo-bases").has_own_base(seed) for seed in (0, 1)] == [False, True]
+    assert [load_profile(name).has_own_base(1) for name in ("demo", "demo-scale-20", "fashion")] == [False, True, True]
 
 
 def test_empty_mapping_clears_what_is_extended(tmp_path: Path):
@@ -70,6 +86,7 @@ def test_unknown_profile_is_named_with_the_known_ones(name: str):
         ({"data__kind": "coco"}, "data: .*coco"),
         ({"fine_tune__epoch": 3}, "fine_tune.epoch: Extra inputs"),
         ({"finetune__epochs": 3}, "finetune: Extra inputs"),
+        ({"bases": "two"}, "bases: .* got 'two'"),
         ({"name__short": "d"}, "name.short is unknown"),
     ],
 )

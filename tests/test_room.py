@@ -70,6 +70,7 @@ CHANGES = {
     "fine_tune.epochs": {"fine_tune__epochs": 1},
     "loss.hardness": {"loss__hardness": 0.0},
     "data.seed": {"data__seed": 4},
+    "bases": {"bases": "per-seed"},
     "evaluation.kmeans_restarts": {"evaluation__kmeans_restarts": 3},
     "learning_rates.clip": {"learning_rates": {"clip": 0.5}},
     "model.pretrained": {"model__pretrained": None},

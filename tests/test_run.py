@@ -25,7 +25,7 @@ from tpccma.training.encoders import build_encoder, load_encoder
 from tpccma.training.identity import fingerprint
 from tpccma.training.loop import Trainer
 from tpccma.training.optimizer import parameter_groups, warmup_cosine
-from tpccma.training.run import Run, check_seed, train_base
+from tpccma.training.run import Run, base_recipe, check_seed, train_base
 
 DIAL = METHODS["tpc-cma"]
 LOG_COLUMNS = log_columns(LOSS_TERMS)
@@ -419,6 +419,47 @@ def test_without_weights_one_base_is_trained_for_all_seeds(
     assert third.base == first.base == recipe.base
     assert len(list((tmp_path / "demo").iterdir())) == 1
     assert third.fingerprint == fingerprint(from_scratch, "base", 0.0, 2) != first.fingerprint
+
+
+@pytest.fixture
+def per_seed(from_scratch: Profile, tiny_profile: Profile) -> Profile:
+    """The tiny profile with weights for seed 0, and a recipe of 4 steps for the others."""
+    changes = {"model__pretrained": tiny_profile.model.pretrained, "bases": "per-seed", "name": "mine"}
+    return load_profile(from_scratch, **changes)
+
+
+def test_every_seed_may_have_a_base_of_its_own(per_seed: Profile, tiny_profile: Profile, tmp_path: Path, monkeypatch):
+    first, second, third = (base_run(per_seed, seed, tmp_path) for seed in (0, 1, 2))
+    assert_equal_weights(first, base_run(tiny_profile, 0, tmp_path))
+    assert len({first.base, second.base, third.base}) == 3 and first.base == base_run(tiny_profile, 3).base
+    by_hand = train_base(base_recipe(load_profile(tiny_profile, **per_seed_recipe(per_seed))), 2, tmp_path / "by hand")
+    assert_equal_weights(third, by_hand)
+    assert sorted(path.parent.name for path in tmp_path.glob("*/base-*")) == ["bases", "bases"]
+    kill_at(0, monkeypatch)  # another profile that has them finds them trained
+    shift = load_profile(per_seed, name="shift", data__held_back=("ring",), data__exchanged=0.1)
+    assert base_run(shift, 2, tmp_path).base == third.base
+
+
+def per_seed_recipe(profile: Profile) -> dict:
+    return {"data__base_pairs": profile.data.base_pairs, "base": profile.base.model_dump()}
+
+
+def test_seeds_with_bases_of_their_own_are_other_runs(per_seed: Profile, tiny_profile: Profile):
+    one = load_profile(per_seed, bases="one")
+    assert fingerprint(per_seed, "clip", 0.0, 0) == fingerprint(one, "clip", 0.0, 0)  # it is the same run
+    scratch, both = (load_profile(per_seed, model__pretrained=None, bases=bases) for bases in ("one", "per-seed"))
+    marks = {fingerprint(each, "clip", 0.0, 1) for each in (per_seed, one, scratch)}
+    assert len(marks) == 3
+    assert fingerprint(both, "clip", 0.0, 1) != fingerprint(scratch, "clip", 0.0, 1)  # which starts from seed 0's
+    assert fingerprint(both, "clip", 0.0, 1) == fingerprint(per_seed, "clip", 0.0, 1)
+
+
+def test_run_starts_from_the_base_of_its_seed(per_seed: Profile, tiny_corpus: Corpus, tmp_path: Path):
+    frozen = load_profile(per_seed, learning_rates={"clip": 1e-12}, fine_tune__epochs=1)
+    base, tuned = base_run(frozen, 1, tmp_path), fine_tune(frozen, "clip", 0, 1, tmp_path, tiny_corpus)
+    assert make_record(tuned, {"raw_gap": 0.5})["base"] == base.base != base_run(frozen, 0).base
+    for name, parameter in tuned.encoder.model.named_parameters():
+        torch.testing.assert_close(parameter, base.encoder.model.get_parameter(name), rtol=0, atol=1e-6, msg=name)
 
 
 def test_base_learns_from_base_pairs(from_scratch: Profile, tmp_path: Path, monkeypatch):

@@ -17,7 +17,7 @@ from tpccma.runs.records import load_records, record_path
 from tpccma.runs.sweep import is_of_other_code, recorded, sweep
 from tpccma.training.loop import Trainer
 
-VARIANTS = sorted({name for name in profile_names() if "-" in name} - {"demo-shift"})
+VARIANTS = sorted({name for name in profile_names() if "-" in name} - {"demo-shift", "demo-bases"})
 
 
 def is_recorded(profile: Profile, job: Job, results_dir: Path) -> bool:
@@ -115,7 +115,15 @@ def test_plan_of_a_variant_has_what_the_claims_need(profile: str):
 
 def test_there_are_variants_of_both_profiles():
     scales = {f"{parent}-scale-{scale}" for parent in ("demo", "fashion") for scale in ("20", "50", "learned")}
-    assert set(VARIANTS) == {"fashion-masked", *scales}  # and demo-shift, which has a plan of its own
+    assert set(VARIANTS) == {"fashion-masked", *scales}  # and two with plans of their own
+
+
+def test_plan_of_bases_by_seed_has_every_method_anew():
+    seeds = Counter((job.method, job.alpha) for job in planned_jobs("demo-bases"))
+    paired = {(name, 0.5) for name in ABLATIONS} | {("tpc-cma-paired", alpha) for alpha in ALPHAS}
+    left_out = paired - {("tpc-cma-paired", alpha) for alpha in (0.0, 0.05, 0.5)}
+    assert set(seeds) == {(job.method, job.alpha) for job in planned_jobs("demo")} - left_out
+    assert set(seeds.values()) == {5}
 
 
 # ---- what is recorded

@@ -4,14 +4,18 @@ import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 import tpccma.runs.shared
 import tpccma.runs.workers
 from tests.look_around import look_around
-from tpccma import load_profile
+from tpccma import base_run, load_profile
+from tpccma.cli import app
+from tpccma.profiles import Profile
 from tpccma.runs.shared import train_bases
 from tpccma.runs.workers import run_all
 
@@ -119,15 +123,34 @@ def test_processes_end_with_the_first_one(how: signal.Signals):
         ("demo", {}, []),  # has weights to load
         ("demo", {"model__pretrained": None}, [0]),  # one base for all seeds
         ("fashion", {}, [1, 3]),  # one a seed
+        ("demo-bases", {}, [1, 3]),
+        ("demo-bases", {"model__pretrained": None}, [0, 1, 3]),
     ],
 )
 def test_bases_are_trained_once_each(name: str, changes: dict, seeds: list[int], monkeypatch: pytest.MonkeyPatch):
     noted = note_tasks(monkeypatch)
     profile = load_profile(name, **changes)
     for fresh in (False, True):
-        train_bases(profile, {3, 1}, 2, "elsewhere", fresh)
+        train_bases(profile, {3, 0, 1} if name == "demo-bases" else {3, 1}, 2, "elsewhere", fresh)
     expected = [(profile, seed, "elsewhere", fresh) for fresh in (False, True) for seed in seeds]
     assert [task for tasks in noted for task in tasks.values()] == expected
+
+
+def test_bases_of_seeds_are_made_by_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_profile: Profile):
+    noted = note_tasks(monkeypatch)
+    changes = {"bases": "per-seed", "data__base_pairs": 64, "base__epochs": 1, "base__batch_size": 32}
+    profile = load_profile(tiny_profile, **changes)
+    monkeypatch.setattr(tpccma.runs.shared, "load_profile", lambda name: profile if name == "demo-bases" else None)
+    said = CliRunner().invoke(app, ["base", "--seed", "1", "--seed", "2", "--runs-dir", str(tmp_path)])
+    assert [list(tasks) for tasks in noted] == [["demo base model 1", "demo base model 2"]]
+    lines = [line.split() for line in said.stdout.splitlines()]
+    assert [Path(folder).parent for _, folder in lines] == [tmp_path / "bases"] * 2
+    assert [base_run(profile, seed, tmp_path).base for seed in (1, 2)] == [base for base, _ in lines]
+    monkeypatch.setattr(tpccma.runs.shared, "run_all", lambda *given: [("demo base model 1", OSError("full"))])
+    said = CliRunner().invoke(app, ["base", "--seed", "1"])
+    assert (said.exit_code, said.stdout, said.stderr) == (1, "", "1 bases failed: demo base model 1\n")
+    said = CliRunner().invoke(app, ["base", "--seed", "0"])
+    assert said.exit_code == 2 and "seed 0 of profile 'demo' starts from the base that ships" in said.stderr
 
 
 def test_no_base_is_trained_for_no_run(monkeypatch: pytest.MonkeyPatch):

@@ -48,6 +48,7 @@ ImagesDir = Annotated[Path | None, typer.Option(help="folder of pictures (photos
 Captions = Annotated[Path | None, typer.Option(help="file of their captions (photos; paper: below --data-dir)")]
 Method = Annotated[str, typer.Option(help="a name in tpccma.methods, or base")]
 Seed = Annotated[int, typer.Option(help="of batches and captions")]
+OwnBases = Annotated[list[int] | None, typer.Option("--seed", help="whose own base to make in RUNS_DIR; may repeat")]
 RunsDir = Annotated[Path, typer.Option(callback=Path.expanduser, help="checkpoints and logs")]
 ResultsDir = Annotated[Path, typer.Option(callback=Path.expanduser, help="records")]
 Jobs = Annotated[int, typer.Option(callback=at_least_one, help="processes, which share the cores")]
@@ -169,11 +170,16 @@ def evaluate(
 
 
 @command
-def base() -> None:
-    """Train the demo's base model anew and put it where it ships from, with a card of its measures."""
+def base(seed: OwnBases = None, jobs: Jobs = 1, runs_dir: RunsDir = Path("runs")) -> None:
+    """Train the demo's base model anew and put it where it ships from, with a card; or those of seeds of demo-bases."""
+    from tpccma.runs.shared import make_seed_bases
     from tpccma.training.make_base import make_base
 
-    make_base()
+    found, failed = make_seed_bases(set(seed), jobs, runs_dir) if seed else (make_base(), [])
+    if failed:
+        _fail(f"{len(failed)} bases failed: {', '.join(failed)}", 1)
+    if found:
+        print("\n".join(f"{name} {folder}" for name, folder in found.items()))
 
 
 @command
@@ -207,7 +213,7 @@ def rates(
     captions: Captions = None,
     runs_dir: RunsDir = Path("runs"),
     results_dir: ResultsDir = Path("results"),
-    method: Annotated[list[str] | None, typer.Option(help="one that is trained; may be given again; else all")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="one that is trained, may repeat; else all")] = None,
 ) -> None:
     """Try learning rates of trained methods on validation data, and print the best as JSON; run again, it goes on."""
     from tpccma.runs.choices import chosen_rates

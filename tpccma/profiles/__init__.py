@@ -155,6 +155,7 @@ class Profile(Part):
     data: Annotated[DemoData | FashionData | PhotoData | PaperData, Field(discriminator="kind")]
     model: Annotated[OpenClipModel | HeadsModel, Field(discriminator="kind")]
     base: Training
+    bases: Literal["one", "per-seed"] = "one"  # whether seed k > 0 starts from a base of its own, by the recipe in base
     fine_tune: Training
     loss: Loss = Loss()
     curriculum: Curriculum = Curriculum()
@@ -173,6 +174,17 @@ class Profile(Part):
         for method in rates:
             find_method(method)
         return rates
+
+    @model_validator(mode="after")
+    def _heads_have_one_a_seed(self) -> "Profile":
+        if self.model.kind == "heads" and self.bases != "one":
+            raise ValueError(f"bases: {self.bases!r} is for models of open_clip, heads have one a seed; leave it out")
+        return self
+
+    def has_own_base(self, seed: int) -> bool:
+        """Say whether the base model that a seed starts from is trained by the recipe in ``base``, not loaded."""
+        loaded = self.model.kind == "open_clip" and self.model.pretrained is not None
+        return not loaded or (self.bases == "per-seed" and seed > 0)
 
     def training_of(self, method: str) -> Training:
         """Return how a method of `tpccma.methods` is trained: all alike but for the learning rate and being watched."""

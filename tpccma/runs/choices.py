@@ -6,7 +6,8 @@
 - A trial's score is the mean of zero-shot accuracy, recall@1 and ARI on validation data; test data are not read. A
   training that diverges scores 0.
 - Chosen is the rate whose mean score over the three seeds is largest, of equal ones the smallest. Whether it lies at an
-  end of the grid is said, and what the base model scores: a rate so low that nothing moves scores as that does.
+  end of the grid is said, and what the base model scores: a rate so low that weights hardly move scores much as that
+  does (statistics of batch norm move at any rate).
 
 Trials stand in ``results/learning_rates.csv``. The first round, of three rates a method and seed 0, on which the first
 recorded runs rest, stands in ``results/learning_rates_first_round.csv``.

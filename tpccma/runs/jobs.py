@@ -17,6 +17,7 @@ from tpccma.profiles import profile_names
 BASE = "base"  # in place of a method: the model that the others start from
 DIAL = PAIRED  # whose dial the chapters show: the first round's
 SHIFT = "demo-shift"  # a profile of the second round alone
+SEED_BASES = "demo-bases"  # whose every seed has a base of its own, so that all methods are run anew
 OTHERS = tuple(name for name, method in METHODS.items() if not method.dial)
 ALPHAS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 SEEDS = (0, 1, 2, 3, 4)
@@ -93,11 +94,12 @@ def second_round(profile: str) -> list[Job]:
         paired = [(SECOND_CURRICULUM, alpha) for alpha in ENDS]
         full = [(FULL, alpha) for alpha in VARIANT_ALPHAS]
         return _seed_by_seed([(BASE, 0.0), *full, *paired, ("modgap", 0.0)])
-    if profile in variants():
+    if profile in variants() - {SEED_BASES}:
         return _seed_by_seed([(FULL, alpha) for alpha in VARIANT_ALPHAS])
+    others = [(name, 0.0) for name in OTHERS] if profile == SEED_BASES else []
     ablations = [(name, ABLATION_ALPHA) for name in SECOND_ABLATIONS]
     paired = [(SECOND_CURRICULUM, alpha) for alpha in ENDS]
-    return _seed_by_seed([(FULL, alpha) for alpha in ALPHAS]) + _seed_by_seed([*ablations, *paired])
+    return _seed_by_seed([(FULL, alpha) for alpha in ALPHAS]) + _seed_by_seed([*others, *ablations, *paired])
 
 
 def _seed_by_seed(settings: list[tuple[str, float]], seeds: tuple[int, ...] = SEEDS) -> list[Job]:

@@ -77,6 +77,7 @@ def differences(profile: Profile, shipped: Profile) -> list[str]:
         for name in sorted(one[part].keys() | two[part].keys())
         if one[part].get(name) != two[part].get(name)
     ]
+    found += ["bases"] if profile.bases != shipped.bases else []
     return found or (["model.pretrained"] if _weights_differ(profile, shipped) else [])
 
 

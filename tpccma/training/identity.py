@@ -65,7 +65,7 @@ def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scr
         The digits. The base model counts by its recipe where the recipe is run here (heads, no weights, or
         from_scratch), else by its weights, see `tpccma.models.identity`.
     """
-    by_recipe = from_scratch or profile.model.kind == "heads" or profile.model.pretrained is None
+    by_recipe = from_scratch or profile.has_own_base(seed)
     base = "" if by_recipe else weights_identity(weights_path(profile))
     return mark_of(settings_of(profile, method, alpha, seed, by_recipe), base.encode())
 
@@ -73,6 +73,8 @@ def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scr
 def settings_of(profile: Profile, method: str, alpha: float, seed: int, by_recipe: bool) -> str:
     """Write down all settings that decide a training; those of the base model where it counts `by_recipe`."""
     settings = {name: part.identity() for name, part in _parts(profile, method, by_recipe).items()}
+    if by_recipe and profile.bases != "one":
+        settings["bases"] = profile.bases
     return json.dumps([settings, method.replace(PAIRED, FORMERLY), alpha, seed], sort_keys=True)
 
 

@@ -192,16 +192,17 @@ def base_run(
     corpus: Corpus | None = None,
     fresh: bool = False,
 ) -> Run:
-    """Load a profile's base model as a run of method "base"; heads have one a seed, trained where it is missing.
+    """Load a profile's base model as a run of method "base", or train it where it is missing.
 
+    Heads have one a seed, and so have profiles whose ``bases`` are "per-seed", where seed 0 has the one that is loaded.
     Args as in `fine_tune`. Returns the `Run`; without steps where the weights were there before.
     """
     profile, seed = load_profile(profile), check_seed(seed)
     if profile.model.kind == "heads":
         return train_base(profile, seed, runs_dir, corpus, fresh)
     content, code = _content(profile, corpus), ""
-    if profile.model.pretrained is None:  # one base for all seeds, by the recipe of the shipped one
-        trained = train_base(base_recipe(profile), 0, runs_dir, fresh=fresh)
+    if profile.has_own_base(seed):
+        trained = train_base(base_recipe(profile), seed if profile.bases == "per-seed" else 0, runs_dir, fresh=fresh)
         encoder, code, base = trained.encoder, trained.code["training"], trained.base
     else:
         path = weights_path(profile)
@@ -212,11 +213,14 @@ def base_run(
 
 
 def base_recipe(profile: Profile) -> Profile:
-    """Return a profile as its base model is trained: the demo's has base_pairs of the whole world to learn from."""
-    if profile.data.kind != "demo":
-        return profile
-    whole = {"data__train_pairs": profile.data.base_pairs, "data__held_back": (), "data__exchanged": 0.0}
-    return load_profile(profile, **whole)
+    """Return a profile as its base model is trained: the demo's has base_pairs of the whole world to learn from.
+
+    Profiles that have a base a seed share them, in the folder ``bases`` beside their own.
+    """
+    changes = {"bases": "one", "name": "bases"} if profile.bases == "per-seed" else {}
+    if profile.data.kind == "demo":
+        changes |= {"data__train_pairs": profile.data.base_pairs, "data__held_back": (), "data__exchanged": 0.0}
+    return load_profile(profile, **changes)
 
 
 def train_base(
