@@ -57,11 +57,11 @@ def test_levels_and_changes_by_scale(results: pd.DataFrame):
 def test_verdicts_by_scale_and_what_changes(results: pd.DataFrame):
     table = verdicts_by_scale(results, "demo")
     # C3 raw: 0, 25 and 50 % in every seed, against the paper's 82.3 %
-    verdicts = ["not reproduced", "direction only", "direction only", "not run"]
+    verdicts = ["undecided", "smaller", "smaller", "not run"]
     assert table.loc[("C3", "raw", "base")].tolist() == verdicts
     assert set(table.index.get_level_values("claim")) == {"C1", "C2", "C3", "C4", "C5"}
     said = describe_verdicts(table, "base")
-    assert "C3 raw (direction only at 50, 100; not reproduced at 20)" in said
+    assert "C3 raw (smaller at 50, 100; undecided at 20)" in said
     assert "C1 raw" not in said  # alpha 0.05 changes nothing on any base
     assert describe_verdicts(table.iloc[:0], "base") == "fewer than two scales were run"
 

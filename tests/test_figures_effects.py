@@ -52,10 +52,10 @@ def test_verdicts_have_a_sign_each():
         [("C1", "raw", "base"), ("C1", "raw", "continued CLIP"), ("C4", "relative", "base")],
         names=["claim", "reading", "against"],
     )
-    verdicts = pd.DataFrame({"20": ["contradicted"] * 3, "100": ["reproduced", "not run", "contradicted"]}, index)
+    verdicts = pd.DataFrame({"20": ["opposite"] * 3, "100": ["as large", "not run", "opposite"]}, index)
     figure = plot_verdicts({"demo": verdicts})
     assert [ax.get_title() for ax in figure.axes] == ["demo,\nagainst base", "demo,\nagainst continued CLIP"]
     counts = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
-    assert {name: count for name, count in counts.items() if count} == {"reproduced": 1, "contradicted": 3}
-    crosses = next(line for line in figure.axes[0].lines if line.get_label() == "contradicted")
+    assert {name: count for name, count in counts.items() if count} == {"as large": 1, "opposite": 3}
+    crosses = next(line for line in figure.axes[0].lines if line.get_label() == "opposite")
     assert sorted(zip(crosses.get_xdata(), crosses.get_ydata(), strict=True)) == [(0, 0), (0, 1), (1, 1)]

@@ -14,10 +14,10 @@ from tpccma.runs.jobs import DIAL
 
 @pytest.fixture
 def runs() -> pd.DataFrame:
-    """Ten alphas and a base; ARI falls with the distribution gap, not with the raw gap."""
+    """Seven alphas and four other methods; ARI falls with the distribution gap, not with the raw gap."""
     alpha = np.arange(11) / 10
     gaps = {"raw_gap": [0.5, 0.7] * 5 + [0.6], "centroid_gap": 0.3 - 0.2 * alpha, "distribution_gap": 1 - alpha}
-    method = ["base"] + [DIAL] * 10
+    method = ["base", "clip", "realign", "fahim"] + [DIAL] * 7
     scores = {"clustering_ari": 0.2 + alpha, "cider": 1 + alpha}
     return pd.DataFrame({"profile": "demo", "method": method, "alpha": alpha, **gaps, **scores})
 
@@ -48,7 +48,7 @@ def test_league_has_a_panel_a_task_and_the_best_on_top(runs: pd.DataFrame):
 
 def test_league_says_where_there_are_too_few_settings(runs: pd.DataFrame):
     figure = plot_league({("demo", "cider"): league_table(runs.head(5), "cider")})
-    assert [text.get_text() for text in figure.axes[0].texts] == ["fewer than\n10 settings"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["below 10 settings,\n5 methods"]
     assert plot_league({("fashion", "cider"): league_table(runs.iloc[:0], "cider")}).axes
 
 
@@ -59,6 +59,6 @@ def test_scatter_has_a_mark_a_run_and_r_squared_above(runs: pd.DataFrame):
     last = figure.axes[2]  # ARI over the distribution gap
     assert last.get_title() == f"R² 1.00, of {DIAL} alone 1.00"
     drawn = {line.get_label(): len(line.get_xdata()) for line in last.lines}
-    assert (drawn["base"], drawn[f"{DIAL}, by alpha"]) == (1, 10)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"{DIAL}, by alpha", "base"]
+    assert (drawn["base"], drawn[f"{DIAL}, by alpha"]) == (1, 7)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(FAMILIES)
     assert plot_prediction(runs.iloc[:0], {n: t.iloc[:0] for n, t in leagues.items()}, "fashion").axes

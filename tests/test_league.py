@@ -12,8 +12,8 @@ from tpccma.runs.jobs import DIAL
 
 
 def league() -> pd.DataFrame:
-    """Twelve settings of three methods whose ARI is the distribution gap; the raw gap alternates."""
-    table = models(12).assign(method=np.repeat(["base", "clip", DIAL], 8))
+    """Twelve settings of five methods whose ARI is the distribution gap; the raw gap alternates."""
+    table = models(12).assign(method=np.repeat(["base", "clip", "fahim", "modgap", DIAL], [4, 4, 4, 4, 8]))
     return league_table(table, "ari", {"raw_gap": "raw gap", "distribution_gap": "paired", "rmg": "not recorded"})
 
 

@@ -13,10 +13,11 @@ from tpccma.evidence.prediction import (
     DISTRIBUTION,
     MEASURES,
     RENORMALISED,
+    ceilings,
+    correlation,
     leave_one_out,
     main_models,
     predict,
-    r_squared,
     spearman,
     within,
 )
@@ -33,10 +34,29 @@ def test_measures_are_all_of_a_record():
 
 
 def test_prediction_tells_the_gap_that_quality_follows_from_the_one_it_does_not():
-    found = predict(models(12), "distribution_gap", "ari", resamples=50)
-    assert found.measure == pytest.approx((1, 1, 1, 12))
-    assert found.raw == pytest.approx((0, 0, 0, 12), abs=1e-9)  # each setting holds both values of the raw gap
-    assert found.difference == pytest.approx((1, 1, 1, 12))
+    for means in (True, False):
+        found = predict(models(12), "distribution_gap", "ari", means, resamples=50)
+        assert found.measure == pytest.approx((1, 1, 1, 12))
+        assert found.raw == pytest.approx((0, 0, 0, 12), abs=1e-9)  # each setting holds both values of the raw gap
+        assert found.difference == pytest.approx((1, 1, 1, 12))
+        # no resample has a correlation of 0 or above: twice 1 of 51; of the raw gap every one has just 0
+        assert (found.p, found.raw_p) == (pytest.approx(2 / 51), 1)
+
+
+def test_means_over_seeds_are_told_from_runs():
+    # quality 0 and 1 over gaps 0 and 1, each with two seeds that lie 1 above and below: over means a line, over runs
+    # the sum of products 10 * 2 * 0.25 = 5, squares 5 and 5 + 20
+    table = models(10).assign(distribution_gap=np.tile([0, 0, 1, 1], 5), ari=np.tile([1, -1, 2, 0], 5))
+    assert predict(table, "distribution_gap", "ari").measure.ours == pytest.approx(1)
+    assert predict(table, "distribution_gap", "ari", means=False).measure.ours == pytest.approx(25 / (5 * 25))
+
+
+def test_ceilings_by_hand():
+    # two settings of two seeds, 0 2 and 4 6: means 1 and 5; inside 1 + 1 + 1 + 1 = 4, all 9 + 1 + 1 + 9 = 20, so that
+    # runs reach 1 - 4 / 20; variance of a seed 4 / 2 = 2, of a mean 1, of the means themselves 8
+    table = models(2).assign(ari=[0.0, 2, 4, 6])
+    assert ceilings(table, "ari") == pytest.approx((1 - 1 / 8, 0.8))
+    assert np.isnan(ceilings(table.iloc[::2], "ari")).all()
 
 
 def test_raw_gap_is_not_ahead_of_itself():
@@ -47,7 +67,7 @@ def test_raw_gap_is_not_ahead_of_itself():
 
 def test_r_squared_of_a_hand_made_line():
     # gap 0..9, quality the same with 4 and 5 swapped; both are ranks, so Spearman's r = 1 - 6 * 2 / (10 * 99)
-    table = models(20).iloc[::2].head(10).assign(distribution_gap=range(10), ari=[0, 1, 2, 3, 5, 4, 6, 7, 8, 9])
+    table = models(10).iloc[::2].assign(distribution_gap=range(10), ari=[0, 1, 2, 3, 5, 4, 6, 7, 8, 9])
     assert predict(table, "distribution_gap", "ari", resamples=10).measure.ours == pytest.approx((1 - 12 / 990) ** 2)
     assert spearman(table, "distribution_gap", "ari") == pytest.approx(1 - 12 / 990)
     bent = table.assign(ari=-np.exp(table.ari))  # order is all that Spearman sees
@@ -60,23 +80,30 @@ def test_a_measure_that_does_not_vary_predicts_nothing():
     assert spearman(table, "distribution_gap", "ari") == 0
 
 
-def test_prediction_resamples_settings_with_their_seeds_and_repeats_exactly():
+def test_prediction_repeats_exactly():
     noisy = models(12).assign(ari=np.sin(np.arange(24)))
     first, second = (predict(noisy, "distribution_gap", "ari", resamples=50) for _ in range(2))
     assert first == second
     assert 0 <= first.measure.low < first.measure.high <= 1
 
 
-def test_bootstrap_is_that_of_settings_drawn_one_by_one():
+@pytest.mark.parametrize("means", [True, False])
+def test_bootstrap_is_that_of_methods_drawn_one_by_one(means: bool):
     noisy = models(12).assign(ari=np.sin(np.arange(24)))
-    draws = np.random.default_rng(3).integers(12, size=(40, 12))
+    noisy["method"] = np.repeat(["a", "b", "c", "d", "e", "f"], 4)  # two alphas each
+    points = noisy.groupby(["method", "alpha"]).mean(numeric_only=True).reset_index() if means else noisy
+    draws = np.random.default_rng(3).integers(6, size=(40, 6))
     squares = []
     for draw in draws:
-        drawn = pd.concat([noisy.iloc[2 * i : 2 * i + 2] for i in draw])
+        drawn = pd.concat([points[points.method == "abcdef"[i]] for i in draw])
         squares.append(np.corrcoef(drawn.distribution_gap, drawn.ari)[0, 1] ** 2)
-    # settings are numbered by alpha, in the order of the rows
-    found = predict(noisy, "distribution_gap", "ari", resamples=40, seed=3).measure
+    found = predict(noisy, "distribution_gap", "ari", means, resamples=40, seed=3).measure
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(squares, (0.025, 0.975))))
+
+
+def test_alphas_of_one_method_are_no_five_methods():
+    found = predict(models(12).assign(method=np.tile(np.repeat(list("abcd"), 2), 3)), "distribution_gap", "ari")
+    assert (found.measure.n, math.isnan(found.measure.ours)) == (12, True)
 
 
 def test_seeds_of_one_setting_are_not_ten_settings():
@@ -122,7 +149,7 @@ def test_main_models_are_those_fixed_beforehand():
     runs = pd.concat([runs, runs[runs.method == DIAL].assign(alpha=0.5)])
     kept = main_models(runs)
     others = {name for name, method in METHODS.items() if not method.dial}
-    assert set(kept.method) == {"base", DIAL, *others}  # one dial alone
+    assert set(kept.method) == {"base", DIAL, *others}  # tpc-cma has alpha 0 alone here
     assert kept[kept.method == DIAL].alpha.tolist() == [0.5]  # alpha 0 is plain CLIP, which is there as "clip"
     assert set(main_models(runs, ablations=True).method) == set(kept.method) | set(ABLATIONS)
 
@@ -136,10 +163,10 @@ def test_runs_count_as_often_as_their_weights_say():
     first, second = pd.Series([0.0, 1, 2, 5]), pd.Series([1.0, 3, 2, 4])
     weights = np.array([[1, 1, 1, 1], [2, 0, 1, 3], [0, 1, 1, 0], [0, 0, 4, 0]])
     drawn = [np.repeat([first, second], times, axis=1) for times in weights[:2]]
-    expected = [np.corrcoef(*pair)[0, 1] ** 2 for pair in drawn]
+    expected = [np.corrcoef(*pair)[0, 1] for pair in drawn]
     # the last but one holds two points, which a line always joins; the last a single one, which does not vary
-    assert r_squared(first, second, weights) == pytest.approx([*expected, 1, 0])
-    assert r_squared(first, second) == pytest.approx(expected[0])
+    assert correlation(first, second, weights) == pytest.approx([*expected, -1, 0])
+    assert correlation(first, second) == pytest.approx(expected[0])
 
 
 def test_resamples_are_computed_all_at_once(monkeypatch: pytest.MonkeyPatch):
@@ -147,8 +174,8 @@ def test_resamples_are_computed_all_at_once(monkeypatch: pytest.MonkeyPatch):
 
     def watched(first: pd.Series, second: pd.Series, weights: np.ndarray) -> np.ndarray:
         shapes.append(weights.shape)
-        return r_squared(first, second, weights)
+        return correlation(first, second, weights)
 
-    monkeypatch.setattr(prediction, "r_squared", watched)
+    monkeypatch.setattr(prediction, "correlation", watched)
     predict(models(12), "distribution_gap", "ari", resamples=300)
-    assert shapes == [(301, 24)] * 2  # the runs as they are and 300 resamples, for the measure and for the raw gap
+    assert shapes == [(301, 12)] * 2  # the settings as they are and 300 resamples, for the measure and for the raw gap

@@ -5,18 +5,24 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tpccma.evidence.verdicts import (
+    VERDICTS,
     Estimate,
+    best_gain,
     difference,
+    direction,
     gain,
     judge,
-    judge_prediction,
     points_gained,
     points_lost,
     reduction,
+    rules_table,
     seed_interval,
     share_left,
+    share_of_gain,
     squared_reduction,
 )
 
@@ -58,44 +64,72 @@ def test_fewer_than_three_seeds_have_no_interval():
 
 @pytest.mark.parametrize(
     ("rule", "low", "high", "verdict"),
-    [
-        ("gain", 9, 11, "reproduced"),  # holds the paper's 10
-        ("gain", 12, 14, "reproduced"),  # beyond it
-        ("gain", 1, 9, "direction only"),
-        ("gain", -1, 12, "not reproduced"),  # holds the paper's figure and no effect
-        ("gain", -3, -1, "contradicted"),
-        ("cost", 2, 9, "reproduced"),  # less than the paper's price
-        ("cost", -5, 9, "reproduced"),
-        ("cost", -5, -1, "reproduced"),  # a gain instead of a price
-        ("cost", 9, 12, "reproduced"),  # the paper's price
-        ("cost", -1, 12, "not reproduced"),  # no price, or more than the paper's
-        ("cost", 11, 12, "contradicted"),
-        ("statement", 11, 20, "reproduced"),
-        ("statement", 9, 11, "not reproduced"),
-        ("statement", 1, 9, "contradicted"),
-        ("gain", math.nan, math.nan, "not run"),
-        ("cost", math.nan, math.nan, "not run"),
-        ("statement", math.nan, math.nan, "not run"),
+    [  # against a paper's figure of 10: as large from 7.5 to 12.5
+        ("size", 7.5, 12.5, "as large"),
+        ("size", 9, 11, "as large"),
+        ("size", 12.6, 14, "larger"),
+        ("size", 1, 7.4, "smaller"),
+        ("size", -3, -1, "opposite"),
+        ("size", 7.4, 12, "undecided"),
+        ("size", 12, 13, "undecided"),
+        ("size", 1, 40, "undecided"),
+        ("size", -1, 7, "undecided"),  # no direction
+        ("size", -1, 0, "undecided"),
+        ("bound", -5, -1, "no drop found"),
+        ("bound", 0, 40, "no drop found"),
+        ("bound", 1, 10, "within the bound"),
+        ("bound", 10.1, 12, "beyond it"),
+        ("bound", 9, 11, "undecided"),
+        ("half", -4, 49, "less than half"),
+        ("half", 51, 120, "more than half"),
+        ("half", 49, 51, "undecided"),
+        ("size", math.nan, math.nan, "not run"),
+        ("bound", math.nan, math.nan, "not run"),
+        ("half", math.nan, math.nan, "not run"),
     ],
 )
 def test_verdict_of_an_interval_against_ten(rule: str, low: float, high: float, verdict: str):
     assert judge(rule, Estimate((low + high) / 2, low, high, 5), 10) == verdict
 
 
-def test_unknown_rule_is_named():
-    with pytest.raises(ValueError, match="unknown rule 'loss'"):
-        judge("loss", Estimate(1, 0, 2, 3), 1)
+@given(st.tuples(*[st.floats(-30, 30)] * 2).map(sorted), st.floats(0.1, 20))
+def test_every_interval_has_one_verdict_and_wider_ones_never_decide_more(interval: list[float], paper: float):
+    low, high = interval
+    for rule in ("size", "half"):
+        verdict = judge(rule, Estimate(low, low, high, 5), paper)
+        wider = judge(rule, Estimate(low, low - 1, high + 1, 5), paper)
+        assert verdict in VERDICTS and wider in (verdict, "undecided")
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "reached", "verdict"),
+    ("low", "high", "said"),
     [
-        (0.1, 0.3, True, "reproduced"),
-        (0.1, 0.3, False, "direction only"),
-        (-0.1, 0.3, True, "not reproduced"),
-        (-0.3, -0.1, True, "contradicted"),
-        (math.nan, math.nan, False, "not run"),
+        (0.1, 9, "same direction"),
+        (-9, -0.1, "other direction"),
+        (-1, 9, "no direction"),
+        (0, 1, "no direction"),
+        (math.nan, math.nan, ""),
     ],
 )
-def test_verdict_of_a_prediction(low: float, high: float, reached: bool, verdict: str):
-    assert judge_prediction(Estimate(0, low, high, 12), reached) == verdict
+def test_direction_is_said_apart(low: float, high: float, said: str):
+    assert direction(Estimate(1, low, high, 3)) == said
+
+
+def test_unknown_rule_is_named():
+    with pytest.raises(ValueError, match="unknown rule 'loss': give one of size, bound, half"):
+        judge("loss", Estimate(1, 0, 2, 3), 1)
+
+
+def test_every_verdict_has_a_mark_and_a_sentence():
+    table = rules_table()
+    assert list(table.index) == list(VERDICTS) and list(table.columns) == ["mark", "rule"]
+    assert table.loc["larger", "rule"] == "it lies above 1.25 times the paper's figure"
+
+
+def test_share_of_a_gain():
+    whole = pd.Series([2.5, 0.4])  # gains 2.0 over 0.5, of which 0.2 - 0.5 is -15 %; and nothing over 0.4
+    assert share_of_gain(RUN, pd.Series([0.5, 0.4]), whole).tolist() == pytest.approx([-15, math.nan], nan_ok=True)
+
+
+def test_gain_of_the_best():
+    assert best_gain(1.0, 3.0, 2.0, 1.5) == pytest.approx(50)  # 3 against 2

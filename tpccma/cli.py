@@ -289,11 +289,11 @@ def claims(
     as_json: Json = False,
 ) -> None:
     """Set the paper's claims against the records."""
-    from tpccma.evidence.claims import claims_table
-    from tpccma.evidence.readme import plain_text, summary_table
+    from tpccma.evidence.claims import both_readings
+    from tpccma.evidence.readme import plain_text
     from tpccma.evidence.table import load_results
 
-    table = claims_table(load_results(results_dir))
+    table = both_readings(load_results(results_dir))
     if readme:
         from tpccma.figures.claims import write_readme
 
@@ -301,7 +301,7 @@ def claims(
     elif as_json:
         print(table.to_json(orient="records", indent=1, force_ascii=False))
     else:
-        print(plain_text(summary_table(table)))
+        print(plain_text(table))
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from tpccma.evidence.claims import claims_table, measured, reduced
-from tpccma.evidence.readme import summary_table
+from tpccma.evidence.claims import both_readings, measured, reduced
+from tpccma.evidence.readme import describe_marks, describe_strip, strip
 from tpccma.evidence.table import load_results
 from tpccma.profiles import load_profile
 from tpccma.runs.jobs import DIAL
@@ -80,15 +80,18 @@ class ConstantRole(NumberRole):
 
 
 class ClaimsTable(SphinxDirective):
-    """The short table of claims: a row a claim, a column a profile."""
+    """The strip of claims, whose effects it shows above it and its marks below."""
 
     def run(self) -> list[nodes.Node]:
         try:
-            summary = summary_table(claims_table(read_results(self.env)))
+            claims = both_readings(read_results(self.env))
         except (ValueError, FileNotFoundError) as error:
             raise self.error(f"claims-table: {error}") from None
-        lines = [["", *summary.columns], *([claim, *cells] for claim, *cells in summary.itertuples())]
-        return [table(lines)]
+        shown = strip(claims)
+        lines = [["", *shown.columns], *([claim, *cells] for claim, *cells in shown.itertuples())]
+        said = (describe_strip(claims).replace("`", ""), f"Marks: {describe_marks()}.")
+        above, below = (nodes.paragraph(text=text) for text in said)
+        return [above, table(lines), below]
 
 
 def table(lines: list[list[str]]) -> nodes.table:

@@ -6,11 +6,11 @@ profile.
 
 import pandas as pd
 
-from tpccma.evidence.claims import PREDICTED, claims_table
+from tpccma.evidence.claims import claims_table
 from tpccma.evidence.estimates import OUTCOMES, Setting, changes, levels
 from tpccma.evidence.paper import R_SQUARED
-from tpccma.evidence.prediction import main_models, predict
-from tpccma.evidence.verdicts import VERDICTS, judge_prediction
+from tpccma.evidence.prediction import PREDICTED, main_models, predict
+from tpccma.evidence.verdicts import VERDICTS, judge
 from tpccma.evidence.writing import write
 from tpccma.runs.jobs import DIAL
 
@@ -127,7 +127,7 @@ def pooled_predictions(results: pd.DataFrame, family: str) -> pd.DataFrame:
     for models, part in (("four of every base", four), ("all of every base", main_models(runs))):
         for task, quality in PREDICTED.items():
             found = predict(part, "distribution_gap", quality)
-            verdict = judge_prediction(found.difference, found.measure.high >= R_SQUARED["distribution_gap"])
+            verdict = judge("size", found.measure, R_SQUARED["distribution_gap"])
             numbers = [write(found.measure, 2), write(found.raw, 2), write(found.difference, 2, sign=True)]
             rows.append((models, task, found.measure.n, *numbers, verdict))
     columns = ["models", "task", "settings", "distribution gap", "raw gap", "distribution minus raw", "verdict on C6"]

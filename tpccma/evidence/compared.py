@@ -82,7 +82,7 @@ def effects(runs: pd.DataFrame, measures: Iterable[str], against: str, effect: C
     reference = "base" if against == BASE else CONTINUED_MODEL
     for model, part in runs[runs.model != reference].groupby("model", sort=False):
         own = part.set_index("seed")
-        others = pick_references(runs, against, own.index)
+        others = pick_references(runs, against, own)
         rows += [(model, name, seed_interval(effect(own[name], others[name]))) for name in measures]
     return tidy(rows)
 

@@ -68,7 +68,7 @@ def change(results: pd.DataFrame, setting: Setting, reference: Setting, measure:
     own, other = runs_of(results, setting), runs_of(results, reference)
     if measure not in results or own.empty or other.empty:
         return Estimate()
-    other = bases_of(other, own.index) if reference.method == "base" else other.reindex(own.index)
+    other = bases_of(other, own) if reference.method == "base" else other.reindex(own.index)
     return seed_interval(difference(own[measure], other[measure]))
 
 

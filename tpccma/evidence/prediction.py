@@ -1,11 +1,13 @@
 """How well a measure of the gap predicts a task over many models (C6, C7).
 
-R² is the squared Pearson correlation over runs. Seeds of one setting (profile, method and alpha) are no independent
-models, so the bootstrap resamples settings, each with all its seeds. Which models count was fixed before any result
-existed [ours]: see `main_models`. The rule that turns R² into a verdict is in `tpccma.evidence.verdicts`.
+R² is the squared Pearson correlation over settings (profile, method and alpha), each the mean over its seeds, as the
+paper presumably has one run a model; over single runs it is a further reading. Neither seeds of a setting nor alphas of
+a method are independent models, so the bootstrap resamples methods, each with all its alphas and seeds. Which models
+count was fixed before any result existed [ours]: see `main_models`. No R² can be higher than noise lets it be: see
+`ceilings`. The rules that turn R² into a verdict are in `tpccma.evidence.verdicts`: C6 and C7 by size, each on its own.
 
-Legend: M runs, S settings, R resamples. A `measure` and a `quality`, which is the score of a task, are columns of the
-results.
+Legend: M runs, S settings, K methods, R resamples. A `measure` and a `quality`, which is the score of a task, are
+columns of the results.
 """
 
 from typing import NamedTuple
@@ -13,12 +15,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from tpccma.evidence.table import SCALE_FREE
-from tpccma.evidence.verdicts import MIN_SETTINGS, NONE, Estimate
+from tpccma.evidence.intervals import Tested
+from tpccma.evidence.paper import R_SQUARED
+from tpccma.evidence.table import DIALS, SCALE_FREE
+from tpccma.evidence.verdicts import MIN_METHODS, MIN_SETTINGS, NONE, Estimate, judge
 from tpccma.methods import ABLATIONS
 from tpccma.runs.jobs import DIAL, OTHERS
 
 SETTING = ["profile", "method", "alpha"]
+METHOD = SETTING[:2]
+OVER = "methods"  # what the intervals rest on
 RAW = "raw_gap"
 MIN_LINE = 3  # settings for an R² without an interval
 QUALITIES = {
@@ -65,19 +71,30 @@ MEASURES = {
 }
 
 
+PREDICTED = {"ARI": "clustering_ari", "CIDEr raw-fed": "cider"}
+READINGS = DISTRIBUTION | {SCALE_FREE: "scale-free"} | RENORMALISED  # of the distribution gap, for C6
+
+
 class Prediction(NamedTuple):
-    """How well a measure and the raw gap predict a task: R² of the `measure`, of the `raw` gap, their `difference`."""
+    """How well a measure and the raw gap predict a task: R² of the `measure`, of the `raw` gap, their `difference`.
+
+    `p` and `raw_p` are two-sided, of the correlation being none: twice the share of resamples in which it has the other
+    sign.
+    """
 
     measure: Estimate
     raw: Estimate
     difference: Estimate
+    p: float = NONE
+    raw_p: float = NONE
+    difference_p: float = NONE
 
 
 def main_models(runs: pd.DataFrame, ablations: bool = False) -> pd.DataFrame:
     """Keep the models that count for C6 and C7.
 
-    The base and every method that is swept, but not the dial at alpha 0 where the profile has "clip": both are
-    continued plain CLIP, which is to count once.
+    The base, either reading of the dial and every other method, but not a dial at alpha 0 where the profile has "clip":
+    they are continued plain CLIP, which is to count once.
 
     Args:
         runs: rows of the results.
@@ -86,41 +103,79 @@ def main_models(runs: pd.DataFrame, ablations: bool = False) -> pd.DataFrame:
     Returns:
         Those rows.
     """
-    counted = {"base", DIAL, *OTHERS, *(ABLATIONS if ablations else ())}
+    counted = {"base", *DIALS, *OTHERS, *(ABLATIONS if ablations else ())}
     with_clip = runs.profile.isin(runs.profile[runs.method == "clip"])
-    twice = (runs.method == DIAL) & (runs.alpha == 0) & with_clip
+    twice = runs.method.isin(DIALS) & (runs.alpha == 0) & with_clip
     return runs[runs.method.isin(counted) & ~twice]
 
 
-def predict(runs: pd.DataFrame, measure: str, quality: str, resamples: int = 1000, seed: int = 0) -> Prediction:
+def prediction_readings(runs: pd.DataFrame) -> list[tuple]:
+    """Judge every reading of C6 and C7.
+
+    Args:
+        runs: rows of the results, of one profile.
+
+    Returns:
+        For each its claim, name, reference (none), the paper's figure, what was found, unit, verdict and note.
+    """
+    models, rows = main_models(runs), []
+    own, raw = R_SQUARED["distribution_gap"], R_SQUARED["raw_gap"]
+    for task, quality in PREDICTED.items():
+        found = {column: predict(models, column, quality) for column in READINGS}
+        rows += [("C6", f"{task} by {READINGS[column]}", own, each.measure, each.p) for column, each in found.items()]
+        paired, on_runs = found["distribution_gap"], predict(models, "distribution_gap", quality, means=False)
+        rows.append(("C6", f"{task} by paired, on runs", own, on_runs.measure, on_runs.p))
+        rows.append(("C6", f"{task}, paired minus raw", own - raw, paired.difference, paired.difference_p))
+        rows.append(("C7", task, raw, paired.raw, paired.raw_p))
+        rows.append(("C7", f"{task}, on runs", raw, on_runs.raw, on_runs.raw_p))
+    return [_judged(*row) for row in rows]
+
+
+def _judged(claim: str, name: str, paper: float, found: Estimate, p: float) -> tuple:
+    verdict = judge("size", found, paper)
+    needs = f"needs the full sweep: {found.n} of {MIN_SETTINGS} settings so far" if found.n else "no runs"
+    unit = "ΔR²" if "minus" in name else "R²"
+    return claim, name, "", paper, Tested(found, p, OVER), unit, verdict, needs if verdict == "not run" else ""
+
+
+def predict(
+    runs: pd.DataFrame, measure: str, quality: str, means: bool = True, resamples: int = 1000, seed: int = 0
+) -> Prediction:
     """Measure how well a measure and the raw gap predict a task over many models.
 
     Args:
         runs: M rows of the results; those that lack a column are left out.
         measure: of the gap.
         quality: score of the task.
+        means: over settings, each the mean over its seeds; else over single runs.
         resamples: R.
         seed: of the bootstrap.
 
     Returns:
-        The `Prediction`, n the number of settings; NaN with fewer than ten of them. The three intervals come from the
-        same resamples.
+        The `Prediction`, n the number of settings; NaN with fewer than ten of them, or than five methods. All intervals
+        and p values come from the same resamples.
     """
     runs = _complete(runs, measure, quality)
-    settings = runs.groupby(SETTING)
-    count = settings.ngroups
-    if count < MIN_SETTINGS:
+    count, methods = runs.groupby(SETTING).ngroups, runs.groupby(METHOD).ngroups
+    if count < MIN_SETTINGS or methods < MIN_METHODS:
         return Prediction(*[Estimate(n=count)] * 3)
-    draws = np.random.default_rng(seed).integers(count, size=(resamples, count))
-    times = np.stack([np.bincount(draw, minlength=count) for draw in draws])  # (R, S): how often each setting is drawn
-    weights = np.vstack([np.ones(len(runs)), times[:, settings.ngroup()]])  # the runs themselves, then the resamples
-    own, raw = (r_squared(runs[column], runs[quality], weights) for column in (measure, RAW))
-    return Prediction(*(_interval(values, count) for values in (own, raw, own - raw)))
+    points = setting_means(runs) if means else runs
+    draws = np.random.default_rng(seed).integers(methods, size=(resamples, methods))
+    times = np.stack([np.bincount(draw, minlength=methods) for draw in draws])  # (R, K): how often each is drawn
+    weights = np.vstack([np.ones(len(points)), times[:, points.groupby(METHOD).ngroup()]])  # all, then the resamples
+    own, raw = (correlation(points[column], points[quality], weights) for column in (measure, RAW))
+    squares = own**2, raw**2, own**2 - raw**2
+    return Prediction(*(_interval(each, count) for each in squares), *(_p(each) for each in (own, raw, squares[2])))
 
 
 def _complete(runs: pd.DataFrame, measure: str, quality: str) -> pd.DataFrame:
     columns = list(dict.fromkeys([measure, RAW, quality]))
-    return runs.reindex(columns=list(dict.fromkeys([*runs, *columns]))).dropna(subset=columns)
+    return runs.reindex(columns=[*SETTING, *columns]).dropna(subset=columns)
+
+
+def setting_means(runs: pd.DataFrame) -> pd.DataFrame:
+    """Average runs over the seeds of each setting: (S,) rows."""
+    return runs.groupby(SETTING).mean(numeric_only=True).reset_index()
 
 
 def _interval(values: np.ndarray, count: int) -> Estimate:
@@ -128,23 +183,52 @@ def _interval(values: np.ndarray, count: int) -> Estimate:
     return Estimate(float(values[0]), *(float(bound) for bound in np.quantile(values[1:], (0.025, 0.975))), count)
 
 
-def r_squared(first: pd.Series, second: pd.Series, weights: np.ndarray | None = None) -> np.ndarray:
-    """Square Pearson's correlation of runs that count more than once, or not at all.
+def _p(values: np.ndarray) -> float:
+    """Double the share of resamples, those after the first value, on the rarer side of 0; 0 itself is on both."""
+    resamples = values[1:]
+    rarer = min((resamples >= 0).sum(), (resamples <= 0).sum())
+    return min(1.0, 2 * float(rarer + 1) / (len(resamples) + 1))
+
+
+def correlation(first: pd.Series, second: pd.Series, weights: np.ndarray | None = None) -> np.ndarray:
+    """Compute Pearson's correlation of points that count more than once, or not at all.
 
     Args:
         first: (M,) numbers.
         second: (M,) numbers.
-        weights: (..., M) how often each run counts; None: once.
+        weights: (..., M) how often each point counts; None: once.
 
     Returns:
-        (...) R², 0 where one of the two does not vary.
+        (...) correlations, 0 where one of the two does not vary.
     """
     weights = np.ones(len(first)) if weights is None else weights
     shares = weights / weights.sum(-1, keepdims=True)
     x, y = (standardise(values) for values in (first, second))
     x, y = (values - (shares @ values)[..., None] for values in (x, y))
     variances = (shares * x**2).sum(-1) * (shares * y**2).sum(-1)
-    return (shares * x * y).sum(-1) ** 2 / np.where(variances > 1e-12, variances, np.inf)
+    return (shares * x * y).sum(-1) / np.sqrt(np.where(variances > 1e-12, variances, np.inf))
+
+
+def ceilings(runs: pd.DataFrame, quality: str) -> tuple[float, float]:
+    """Say how high the R² of a measure that is the same for all seeds of a setting can be, given the seeds' noise.
+
+    Args:
+        runs: M rows of the results.
+        quality: score of the task.
+
+    Returns:
+        Over setting means: one less the share of their variance that the noise of a mean makes. Over runs: the share of
+        all variance that lies between settings. NaN where no setting has two seeds. Source: [ours].
+    """
+    runs = runs.dropna(subset=[quality])
+    groups = runs.groupby(SETTING)[quality]
+    spare = len(runs) - groups.ngroups
+    if groups.ngroups < 2 or not spare:
+        return NONE, NONE
+    inside = float(((runs[quality] - groups.transform("mean")) ** 2).sum())
+    noise = inside / spare * float((1 / groups.size()).mean())
+    total = float(((runs[quality] - runs[quality].mean()) ** 2).sum())
+    return 1 - noise / float(groups.mean().var()), 1 - inside / total
 
 
 def standardise(values: pd.Series) -> np.ndarray:
@@ -155,14 +239,14 @@ def standardise(values: pd.Series) -> np.ndarray:
 
 
 def spearman(runs: pd.DataFrame, measure: str, quality: str) -> float:
-    """Return Spearman's rank correlation over runs, 0 for a measure that does not vary. Args as in `predict`."""
-    runs = _complete(runs, measure, quality)
+    """Return Spearman's rank correlation over settings, 0 for a measure that does not vary. Args as in `predict`."""
+    runs = setting_means(_complete(runs, measure, quality))
     first, second = (standardise(runs[column].rank()) for column in (measure, quality))
     return float((first * second).mean()) if len(runs) else NONE
 
 
 def leave_one_out(runs: pd.DataFrame, measure: str, quality: str) -> pd.Series:
-    """Compute R² anew with each method left out, with all its alphas and seeds.
+    """Compute R² over settings anew with each method left out, with all its alphas and seeds.
 
     Args:
         runs: M rows of the results.
@@ -172,16 +256,15 @@ def leave_one_out(runs: pd.DataFrame, measure: str, quality: str) -> pd.Series:
     Returns:
         R², indexed by the method that was left out, ascending; NaN where fewer than three settings stay.
     """
-    runs = _complete(runs, measure, quality)
+    runs = setting_means(_complete(runs, measure, quality))
     left_out = {name: _line(runs[runs.method != name], measure, quality) for name in sorted(set(runs.method))}
     return pd.Series(left_out, dtype=float).sort_values()
 
 
 def within(runs: pd.DataFrame, measure: str, quality: str, method: str = DIAL) -> float:
-    """Return R² over the alphas and seeds of one method; NaN with fewer than three alphas. Args as in `predict`."""
-    return _line(_complete(runs[runs.method == method], measure, quality), measure, quality)
+    """Return R² over the alphas of one method; NaN with fewer than three of them. Args as in `predict`."""
+    return _line(setting_means(_complete(runs[runs.method == method], measure, quality)), measure, quality)
 
 
 def _line(runs: pd.DataFrame, measure: str, quality: str) -> float:
-    settings = runs.groupby(SETTING).ngroups
-    return float(r_squared(runs[measure], runs[quality])) if settings >= MIN_LINE else NONE
+    return float(correlation(runs[measure], runs[quality]) ** 2) if len(runs) >= MIN_LINE else NONE

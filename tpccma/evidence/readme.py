@@ -1,19 +1,134 @@
-"""The claims as a reader sees them: short and full tables, sentences, and the README's block.
+"""The claims as a reader sees them: the strip, the tables of primary and of all readings, and the README's block.
 
-Everything takes the table that `tpccma.evidence.claims.claims_table` returns.
+Everything takes the table that `tpccma.evidence.claims.claims_table` returns, the strip that of
+`tpccma.evidence.claims.both_readings`.
 """
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from tpccma.evidence.paper import CLAIMS
-from tpccma.evidence.table import BASE, CONTINUED
+from tpccma.evidence.paper import CLAIMS, SAYS
+from tpccma.evidence.primary import HANGS_ON
+from tpccma.evidence.table import BASE, CONTINUED, DIALS
 from tpccma.evidence.verdicts import VERDICTS
-from tpccma.evidence.writing import write_effect, write_paper
+from tpccma.evidence.writing import NOTHING, write_effect, write_paper, write_short, write_verdict
 from tpccma.files import write_whole
+from tpccma.runs.jobs import DIAL
 
 BEGIN, END = "<!-- claims: begin, by tpccma claims --readme -->", "<!-- claims: end -->"
+WORLDS = {"demo": "scenes", "fashion": "photographs"}
+IN_ONE_ROW = (("C1",), ("C2",), ("C3",), ("C4",), ("C5",), ("C6", "C7"), ("C8",))
+
+
+def primary_readings(table: pd.DataFrame) -> pd.DataFrame:
+    """Pick the primary reading of each claim, against the base."""
+    return table[table.primary & (table.against != CONTINUED)]
+
+
+def lead(table: pd.DataFrame) -> str:
+    """Say which reading of the method stands first: the second, `tpc-cma`, once it was run."""
+    run = table[table.against.isin([BASE, CONTINUED]) & table.claim.isin(["C1", "C3"]) & table.low.notna()].method
+    return next((method for method in DIALS if method in set(run)), DIAL)
+
+
+def strip(table: pd.DataFrame) -> pd.DataFrame:
+    """Lay the primary readings out in short, C6 and C7 in one row.
+
+    Args:
+        table: the claims of both readings of the method.
+
+    Returns:
+        Strings, a row a claim; a mark, a verdict and a number for each of `WORLDS`, those of the other reading of the
+        method in brackets, where that was run.
+    """
+    first = lead(table)
+    own, other = (primary_readings(table[(table.method == first) == same]) for same in (True, False))
+    rows = {}
+    for claims in IN_ONE_ROW:
+        papers = own[own.claim.isin(claims)].drop_duplicates("claim")
+        rows["/".join(claims)] = {
+            "the paper says": "; ".join(SAYS[claim] for claim in claims),
+            "paper": ", ".join(_paper_short(row) for row in papers.itertuples()),
+            **{world: _cell(own, other, profile, claims) for profile, world in WORLDS.items()},
+            "hangs on": HANGS_ON[claims[0]],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
+
+
+def _paper_short(row: pd.Series) -> str:
+    return "stated" if np.isnan(row.paper) else f"{row.paper:.3g}{f' {row.unit}' * (row.unit in ('%', 'points'))}"
+
+
+def _cell(own: pd.DataFrame, other: pd.DataFrame, profile: str, claims: tuple[str, ...]) -> str:
+    said = []
+    for claim in claims:
+        row, second = (
+            next(part[(part.profile == profile) & (part.claim == claim)].itertuples(), None) for part in (own, other)
+        )
+        said.append("not run" if row is None or row.verdict == "not run" else _short(row, row.verdict))
+        if second is not None and second.verdict != "not run" and claim not in ("C6", "C7"):  # which both rest on
+            said[-1] += f" ({_short(second)})"
+    return "; ".join(said)
+
+
+def _short(row: pd.Series, verdict: str = "") -> str:
+    return " ".join(filter(None, (VERDICTS[row.verdict].mark, verdict, write_short(row))))
+
+
+def describe_strip(table: pd.DataFrame) -> str:
+    """Say in a sentence or two whose effects the strip shows, and what was not run."""
+    first = lead(table)
+    (second,) = set(DIALS) - {first}
+    run = table[(table.method == second) & table.claim.isin(["C1", "C3"])].low.notna().any()
+    other = f"in brackets those of `{second}`" if run else f"`{second}` has not been run"
+    return f"Effects of `{first}` against the base; {other}. The paper's own models and data: not run."
+
+
+def describe_marks() -> str:
+    """Name the marks of the strip with the verdicts that they stand for."""
+    marks = dict.fromkeys(each.mark for each in VERDICTS.values())
+    named = {mark: [word for word, each in VERDICTS.items() if each.mark == mark] for mark in marks}
+    return "; ".join(f"{mark} {', '.join(words)}" for mark, words in named.items() if "not run" not in words)
+
+
+def primary_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
+    """Lay out the primary reading of each claim on one profile.
+
+    Args:
+        table: the claims.
+        profile: one that it holds.
+
+    Returns:
+        Strings, a row a claim: reading, the paper's figure, ours with its interval and what that is over, ours over the
+        paper's, verdict, p after Holm's correction for eight readings (what is below 0.05 survives it), hangs on.
+    """
+    rows = {row.claim: _primary_row(row) for row in primary_readings(table[table.profile == profile]).itertuples()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
+
+
+def _primary_row(row: pd.Series) -> dict[str, str]:
+    return {
+        "reading": row.reading,
+        "paper": write_paper(row),
+        "ours": write_effect(row),
+        "interval over": row.over or NOTHING,
+        "ours / paper's": write_ratio(row) or NOTHING,
+        "verdict": write_verdict(row),
+        "p, Holm": NOTHING if np.isnan(row.holm) else write_p(row.holm),
+        "hangs on": HANGS_ON[row.claim],
+    }
+
+
+def write_ratio(row: pd.Series) -> str:
+    """Write ours over the paper's, such as ``0.92``; nothing where either lacks."""
+    return "" if np.isnan(row.ratio) else f"{row.ratio:.2f}"
+
+
+def write_p(p: float) -> str:
+    """Write a p value to three digits after the point."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def full_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
@@ -24,8 +139,8 @@ def full_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
         profile: one that it holds.
 
     Returns:
-        Strings; one row a claim and reading. What is empty in all rows is left out, such as the second reference where
-        no claim has one: "ours" and "verdict" then.
+        Strings; one row a claim and reading, the primary one marked by a star. What is empty in all rows is left out,
+        such as the second reference where no claim has one: "ours" and "verdict" then.
     """
     columns = ["paper", *(f"{kind} {name}" for name in (BASE, CONTINUED) for kind in ("against", "verdict,")), "note"]
     rows = {}
@@ -33,8 +148,8 @@ def full_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
         row = {"paper": write_paper(part.iloc[0]), "note": part.iloc[0].note}
         for against, found in zip(part.against, part.itertuples(), strict=True):
             title = against or BASE
-            row |= {f"against {title}": write_effect(found), f"verdict, {title}": found.verdict}
-        rows[claim, reading] = dict.fromkeys(columns, "") | row
+            row |= {f"against {title}": write_effect(found), f"verdict, {title}": write_verdict(found)}
+        rows[claim, f"{reading}{' *' * int(part.primary.iloc[0])}"] = dict.fromkeys(columns, "") | row
     full = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     full = full.loc[:, [name for name in full if any(full[name])]].rename_axis(["claim", "reading"])
     if f"against {CONTINUED}" in full:
@@ -42,86 +157,53 @@ def full_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
     return full.rename(columns={f"against {BASE}": "ours", f"verdict, {BASE}": "verdict"})
 
 
-def describe(part: pd.DataFrame) -> list[str]:
-    """Say what came out of one claim on one profile, a line a verdict.
+def describe(part: pd.DataFrame) -> str:
+    """Say what came out of the primary reading of one claim on one profile.
 
     Args:
         part: the claim's rows of one profile.
 
     Returns:
-        Lines such as ``reproduced: raw squared 81.2 [79.9, 82.5] %``. Figures are against the base; a verdict that is
-        another one against continued plain CLIP is named with the reading.
+        Text such as ``as large, 61.5 [61.4, 61.5] %, 0.92 times the paper's (against continued CLIP: as large)``.
     """
-    other = part[part.against == CONTINUED].set_index("reading").verdict
-    main = part[part.against != CONTINUED]
-    if main.ours.isna().all():
-        notes = [note for note in main.note.unique() if note and note != "no runs"]
-        return ["; ".join(["not run", *notes])]
+    (row,) = primary_readings(part).itertuples()
+    if row.verdict == "not run":
+        return write_verdict(row)
+    ratio = write_ratio(row)
+    said = f"{write_verdict(row)}, {write_effect(row)}" + f", {ratio} times the paper's" * bool(ratio)
+    other = part[(part.reading == row.reading) & (part.against == CONTINUED) & part.low.notna()]
+    return said + "".join(f" (against {CONTINUED}: {write_verdict(each)})" for each in other.itertuples())
+
+
+def plain_text(table: pd.DataFrame) -> str:
+    """Write the primary readings for a terminal, a paragraph a claim."""
     lines = []
-    for verdict in VERDICTS:
-        shown = [_reading_text(row, other) for row in main[main.verdict == verdict].itertuples()]
-        if shown:
-            lines.append(f"{verdict}: {', '.join(shown)}")
-    return lines
-
-
-def _reading_text(row: pd.Series, other: pd.Series) -> str:
-    """Write a reading with its effect; of C6's many readings the paired ones only, the others by name."""
-    if row.claim == "C6" and not row.reading.endswith("paired"):
-        return row.reading
-    notes = [row.note] if row.note else []
-    second = other.get(row.reading, row.verdict)
-    if second not in (row.verdict, "not run"):
-        notes.append(f"against {CONTINUED}: {second}")
-    return f"{row.reading} {write_effect(row)}" + (f" ({'; '.join(notes)})" if notes else "")
-
-
-def summary_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Lay out the claims in short, a row a claim and a column a profile.
-
-    Args:
-        table: the claims.
-
-    Returns:
-        Strings with the columns claim, paper's figure and one a profile; the lines of a cell are parted by line breaks.
-    """
-    rows = {}
     for claim, (statement, figure) in CLAIMS.items():
-        own = table[table.claim == claim]
-        cells = {
-            f"profile {profile}": "\n".join(describe(part)) for profile, part in own.groupby("profile", sort=False)
-        }
-        rows[claim] = {"claim": statement, "the paper's figure": figure, **cells}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def plain_text(summary: pd.DataFrame) -> str:
-    """Write the short table for a terminal, a paragraph a claim."""
-    lines = []
-    for claim, (statement, figure, *cells) in zip(summary.index, summary.itertuples(index=False), strict=True):
-        lines.append(f"{claim}  {statement}: {figure}")
-        for profile, cell in zip(summary.columns[2:], cells, strict=True):
-            lines += [f"    {profile}", *(f"        {line}" for line in cell.splitlines())]
+        lines.append(f"{claim}  {statement}: {figure}; hangs on {HANGS_ON[claim]}")
+        own = table[(table.claim == claim)]
+        for (profile, method), part in own.groupby(["profile", "method"], sort=False):
+            lines.append(f"    {profile}, {method}: {describe(part)}")
     return "\n".join(lines)
 
 
-def markdown_table(summary: pd.DataFrame) -> str:
-    """Write the short table in Markdown."""
-    lines = [["", *summary.columns], ["---"] * (len(summary.columns) + 1)]
-    lines += [[claim, *(cell.replace("\n", "<br>") for cell in row)] for claim, *row in summary.itertuples()]
+def markdown_table(shown: pd.DataFrame) -> str:
+    """Write a table of strings in Markdown."""
+    lines = [["", *shown.columns], ["---"] * (len(shown.columns) + 1)]
+    lines += [[index, *cells] for index, *cells in shown.itertuples()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def readme_block(table: pd.DataFrame) -> str:
     """Write what stands between the two markers of the README."""
-    return f"{BEGIN}\n{markdown_table(summary_table(table))}\n{END}"
+    said = f"{describe_strip(table)} Marks: {describe_marks()}."
+    return f"{BEGIN}\n{said}\n\n{markdown_table(strip(table))}\n{END}"
 
 
 def write_block(table: pd.DataFrame, path: str | Path = "README.md") -> None:
-    """Put the claims table into README.md.
+    """Put the claims strip into README.md.
 
     Args:
-        table: the claims.
+        table: the claims of both readings of the method.
         path: of the file.
 
     Raises:

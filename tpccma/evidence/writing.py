@@ -66,6 +66,19 @@ def write_paper(row: pd.Series) -> str:
     return f"{row.paper:{'.3g' if row.unit in PERCENTAGES else '.3f'}} {row.unit}"
 
 
+def write_verdict(row: pd.Series) -> str:
+    """Write a verdict; of one that is undecided the direction as well, and "not run" with what lacks."""
+    if row.verdict == "undecided" and row.direction:
+        return f"undecided, {row.direction}"
+    return f"not run: {row.note}" if row.verdict == "not run" and row.note not in ("", "no runs") else row.verdict
+
+
+def write_short(row: pd.Series) -> str:
+    """Write the effect of a row of the claims in few digits, without interval, such as ``61 %``; a dash for none."""
+    digits = {"%": 0, "points": 1}.get(row.unit, 2)
+    return write(Estimate(row.ours), digits, unit="" if row.unit in ("R²", "ARI") else row.unit)
+
+
 def tidy(rows: Iterable[tuple], keys: tuple[str, ...] = ("model", "measure")) -> pd.DataFrame:
     """Make a tidy table.
 

@@ -22,10 +22,16 @@ MODEL_STYLES = {
     "alpha 0.5": ("o", PALETTE[0], PALETTE[0], "-"),
 }
 VERDICT_STYLES = {
-    "reproduced": ("o", PALETTE[0], PALETTE[0]),
-    "direction only": ("^", "white", PALETTE[0]),
-    "not reproduced": ("_", "0.4", "0.4"),
-    "contradicted": ("X", PALETTE[3], PALETTE[3]),
+    "as large": ("o", PALETTE[0], PALETTE[0]),
+    "larger": ("^", PALETTE[0], PALETTE[0]),
+    "smaller": ("v", "white", PALETTE[0]),
+    "opposite": ("X", PALETTE[3], PALETTE[3]),
+    "no drop found": ("o", "white", PALETTE[2]),
+    "within the bound": ("o", PALETTE[2], PALETTE[2]),
+    "beyond it": ("X", PALETTE[2], PALETTE[2]),
+    "less than half": ("s", "white", PALETTE[1]),
+    "more than half": ("s", PALETTE[1], PALETTE[1]),
+    "undecided": ("_", "0.4", "0.4"),
     "not run": (".", "0.8", "0.8"),
 }
 

@@ -10,11 +10,12 @@ from matplotlib.lines import Line2D
 from tpccma.evidence.paper import R_SQUARED
 from tpccma.evidence.prediction import DISTRIBUTION, MEASURES, QUALITIES, RENORMALISED, within
 from tpccma.evidence.table import SCALE_FREE
-from tpccma.evidence.verdicts import MIN_SETTINGS
+from tpccma.evidence.verdicts import MIN_METHODS, MIN_SETTINGS
 from tpccma.figures.style import PALETTE, mark_style
 from tpccma.methods import METHODS
 from tpccma.runs.jobs import DIAL
 
+TOO_FEW = f"below {MIN_SETTINGS} settings, {MIN_METHODS} methods"
 DPI = 80  # of large figures, three of which stand in one notebook
 # Kind of measure: marker, face, edge.
 KINDS = {
@@ -88,7 +89,7 @@ def _league_handles() -> list[Line2D]:
 
 def _draw_league(ax: Axes, league: pd.DataFrame) -> None:
     if league.r_squared.isna().all():
-        ax.text(0.5, 0.5, f"fewer than\n{MIN_SETTINGS} settings", transform=ax.transAxes, ha="center", va="center")
+        ax.text(0.5, 0.5, TOO_FEW.replace(", ", ",\n"), transform=ax.transAxes, ha="center", va="center")
         return
     places = np.arange(len(league))
     for value, style in PAPER.values():
@@ -150,5 +151,5 @@ def _draw_runs(ax: Axes, runs: pd.DataFrame, gap: str, quality: str) -> None:
 
 def _title(runs: pd.DataFrame, league: pd.DataFrame, gap: str, quality: str) -> str:
     if gap not in league.index or np.isnan(league.r_squared[gap]):
-        return f"fewer than {MIN_SETTINGS} settings"
+        return TOO_FEW
     return f"R² {league.r_squared[gap]:.2f}, of {DIAL} alone {within(runs, gap, quality):.2f}"

@@ -35,7 +35,6 @@ TRAINING_CODE = (
     "training/batches.py",
     "training/objective.py",
     "training/traces.py",
-    "training/maps.py",
     "training/gradcache.py",
     "training/optimizer.py",
     "training/checkpoint.py",
