@@ -8,12 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tpccma import closed_form, compiled, fused
-from tpccma.compiled import compiled_on_gpu
+from tpccma import closed_form, fused
+from tpccma.compiled import compile_or_not, compiled_on_gpu
 from tpccma.loss import CMALoss
 
 COMPILED = {
-    closed_form: ("sums_of_block", "settle", "forces_across", "forces_within", "add_own_forces", "within_gradients"),
+    closed_form: (
+        *("sums_of_block", "settle", "forces_across", "forces_within", "add_own_forces", "within_gradients"),
+        "take_small",
+    ),
     fused: ("read_gradients",),
 }
 
@@ -24,15 +27,15 @@ def double(x: Tensor) -> Tensor:
 
 def test_nothing_is_compiled_on_a_cpu(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch, "compile", None)
-    assert compiled_on_gpu(double)(torch.tensor(3.0)) == 6
+    assert compiled_on_gpu(dynamic=True)(double)(torch.tensor(3.0)) == 6
 
 
 def test_what_cannot_be_compiled_runs_as_written_and_says_so_once(monkeypatch: pytest.MonkeyPatch):
     def refuse(*arguments):
         raise torch._dynamo.exc.TorchDynamoException("no C compiler\nmore of it")
 
-    monkeypatch.setattr(torch, "compile", lambda function, fullgraph: refuse)
-    call = compiled._compile.__wrapped__(double)
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: refuse)
+    call = compile_or_not.__wrapped__(double, True)
     with pytest.warns(UserWarning, match="double is not compiled, which makes it slower: no C compiler$"):
         assert call(torch.tensor(3.0)) == 6
     with warnings.catch_warnings():
@@ -41,15 +44,18 @@ def test_what_cannot_be_compiled_runs_as_written_and_says_so_once(monkeypatch: p
 
 
 def test_fault_of_the_function_itself_is_not_hidden(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch, "compile", lambda function, fullgraph: function)
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: function)
     with pytest.raises(TypeError):
-        compiled._compile.__wrapped__(double)(None, "too many")
+        compile_or_not.__wrapped__(double, True)(None, "too many")
 
 
 @pytest.mark.deep
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_pass_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.filterwarnings("ignore:`torch._prims_common.check` is deprecated:FutureWarning")  # torch's own call
+@pytest.mark.parametrize("held", [0, 40], ids=["block by block", "as a whole"])
+def test_compiled_pass_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch, held: int):
     monkeypatch.setattr(closed_form, "ROWS", 16)
+    monkeypatch.setattr(closed_form, "HELD", held)
     torch.manual_seed(0)
     x, y = (F.normalize(torch.randn(40, 8, dtype=torch.float64), dim=1).requires_grad_() for _ in "xy")
     inputs = x, y, torch.tensor(20.0, dtype=torch.float64, requires_grad=True)
@@ -63,6 +69,7 @@ def test_compiled_pass_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch):
     plain = take()
     for module, names in COMPILED.items():
         for name in names:
-            monkeypatch.setattr(module, name, compiled._compile.__wrapped__(getattr(module, name).__wrapped__))
+            whole = torch.compile(getattr(module, name).__wrapped__, fullgraph=True, dynamic=name != "take_small")
+            monkeypatch.setattr(module, name, whole)
     for found, expected in zip(take(), plain, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)

@@ -57,7 +57,7 @@ class Pushes(NamedTuple):
     cma_own: Tensor | None = None
 
 
-@compiled_on_gpu
+@compiled_on_gpu(dynamic=True)
 def sums_of_block(across: Tensor, x: Tensor | None = None, y: Tensor | None = None, *, weights: Weights) -> list:
     """Sum up the logits of some rows.
 
@@ -85,7 +85,7 @@ def log_sums(logits: Tensor, powers: Sequence[float], dim: int) -> Tensor:
     return torch.stack([top, *(_power(shares, p).sum(dim).log_() + p * top for p in powers)])
 
 
-@compiled_on_gpu
+@compiled_on_gpu(dynamic=True)
 def settle(
     x: Tensor, y: Tensor, scale: Tensor, across: Tensor, within: Tensor | None, mismatch: Tensor, weights: Weights
 ) -> tuple[Tensor, ...]:
@@ -113,7 +113,7 @@ def _reweight(positive: Tensor, across: Tensor, within: Tensor, beta: float, eac
     return -F.logsigmoid(-excess), *(pushing * (top - hard).exp() for top in tops), -pushing
 
 
-@compiled_on_gpu
+@compiled_on_gpu(dynamic=True)
 def forces_across(logits: Tensor, images: list, texts: list, beta: float) -> list[Tensor]:
     """Say how anchors act on negatives across, (R, B) for each mix; sides as in `Batch._sides`."""
     return [
@@ -133,7 +133,7 @@ def _push(logits: Tensor, top: Tensor, *factors_and_beta) -> list[Tensor]:
     return forces
 
 
-@compiled_on_gpu
+@compiled_on_gpu(dynamic=True)
 def forces_within(
     x: Tensor, y: Tensor, images: list, texts: list, scale: Tensor, weights: Weights
 ) -> tuple[Tensor, Tensor]:
@@ -153,14 +153,14 @@ def _inner_push(
     return as_anchors.addcmul_(_power((logits - top).exp_(), power), factor)
 
 
-@compiled_on_gpu
+@compiled_on_gpu(dynamic=True)
 def add_own_forces(x: Tensor, y: Tensor, scale: Tensor, across_x: Tensor, across_y: Tensor, own: Tensor) -> Gradients:
     """Add the forces on the positives, (B, 1), to those across, (B, D), and differentiate both by s."""
     across_x, across_y = across_x + own * (scale * y), across_y + own * (scale * x)
     return Gradients(across_x, across_y, (across_x * x).sum() / scale)
 
 
-@compiled_on_gpu
+@compiled_on_gpu(dynamic=True)
 def within_gradients(
     x: Tensor, y: Tensor, scale: Tensor, inner_x: Tensor, inner_y: Tensor, mismatch: Tensor, weights: Weights
 ) -> Gradients:

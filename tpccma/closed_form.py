@@ -33,17 +33,19 @@ from tpccma.blocks import (
     sums_of_block,
     within_gradients,
 )
+from tpccma.compiled import compiled_on_gpu
 
 ROWS = 256  # R on a CPU: enough for fast products, few enough for its cache
 DEVICE_ROWS = 1_024  # R elsewhere, where each operation costs its launch
 HELD = 2_048  # pairs up to which the logits are kept: three matrices of 16 MiB
+DEVICE_HELD = 4_096  # likewise elsewhere: three of 64 MiB, no more than ClipLoss takes
 
 
 class Mix(NamedTuple):
-    """A loss of which the gradients are wanted: ``clip * L_CLIP + cma * L_CMA``."""
+    """A loss of which the gradients are wanted: ``clip * L_CLIP + cma * L_CMA``; None in the pass for what is 0."""
 
-    clip: float
-    cma: float
+    clip: float | Tensor | None
+    cma: float | Tensor | None
 
 
 @torch.no_grad()
@@ -65,20 +67,37 @@ def one_pass(
     """
     if len(x) < 2:  # no negatives
         weights = weights._replace(reweighted=0.0, geometry=0.0)
-    batch = Batch(x, y, scale, weights)
+    take = take_small if len(x) <= (HELD if x.device.type == "cpu" else DEVICE_HELD) else take_blocks
+    # Tensors, lest the pass be compiled anew for each alpha.
+    return take(x, y, scale, weights, [Mix(*(torch.full_like(scale, c) if c else None for c in mix)) for mix in mixes])
+
+
+def take_blocks(
+    x: Tensor, y: Tensor, scale: Tensor, weights: Weights, mixes: Sequence[Mix], hold: bool = False
+) -> tuple[Tensor, list[Gradients]]:
+    """Make the pass; with `hold` the logits are kept until the gradients are known."""
+    batch = Batch(x, y, scale, weights, hold)
     return batch.sum_up(), batch.gradients(mixes)
 
 
-class Batch:
-    """A batch on its way through the pass: `sum_up` first. Args as in `one_pass`."""
+@compiled_on_gpu(dynamic=False)
+def take_small(
+    x: Tensor, y: Tensor, scale: Tensor, weights: Weights, mixes: Sequence[Mix]
+) -> tuple[Tensor, list[Gradients]]:
+    """Make the pass over a batch whose logits are kept."""
+    return take_blocks(x, y, scale, weights, mixes, hold=True)
 
-    def __init__(self, x: Tensor, y: Tensor, scale: Tensor, weights: Weights):
+
+class Batch:
+    """A batch on its way through the pass: `sum_up` first. Args as in `take_blocks`."""
+
+    def __init__(self, x: Tensor, y: Tensor, scale: Tensor, weights: Weights, hold: bool):
         self.x, self.y, self.scale, self.weights = x, y, scale, weights
         self.scaled_x, self.scaled_y = scale * x, scale * y
         self.across = torch.full((2, 2 + len(weights.powers), len(x)), NONE, dtype=x.dtype, device=x.device)
         self.within = torch.empty_like(self.across[:, 1:]) if weights.reweighted else None
         self.mismatch = torch.zeros_like(scale)
-        self.held: dict[int, list[Tensor]] = {}
+        self.held: dict[int, list[Tensor]] | None = {} if hold else None
 
     def sum_up(self) -> Tensor:
         """Take in all logits, then find what the anchors push with; return the terms as `one_pass` does."""
@@ -102,12 +121,12 @@ class Batch:
         for rows, logits, *within in self._logits():
             forces = forces_across(logits, *self._sides(rows, factors), beta=self.weights.hardness)
             for one, (x, y) in zip(forces, across, strict=True):
-                torch.mm(one, self.scaled_y, out=x[rows])
+                x[rows] = one @ self.scaled_y
                 y.addmm_(one.T, self.scaled_x[rows])
-            if within and any(mix.cma for mix in mixes):
+            if within and any(mix.cma is not None for mix in mixes):
                 of_images, of_texts = forces_within(*within, *self._inner_sides(rows), self.scale, self.weights)
-                torch.mm(of_images, self.scaled_x, out=inner[0][rows])
-                torch.mm(of_texts, self.scaled_y, out=inner[1][rows])
+                inner[0][rows] = of_images @ self.scaled_x
+                inner[1][rows] = of_texts @ self.scaled_y
         return [self._join(mix, *parts, *inner) for mix, parts in zip(mixes, across, strict=True)]
 
     def _logits(self) -> Iterator[tuple]:
@@ -115,10 +134,12 @@ class Batch:
         step = ROWS if self.x.device.type == "cpu" else DEVICE_ROWS
         for start in range(0, len(self.x), step):
             rows = slice(start, min(start + step, len(self.x)))
-            logits = self.held.get(start) or self._compute(rows)
-            if len(self.x) <= HELD:
-                self.held[start] = logits
-            yield rows, *logits
+            yield rows, *(self._compute(rows) if self.held is None else self._keep(start, rows))
+
+    def _keep(self, start: int, rows: slice) -> list[Tensor]:
+        if start not in self.held:
+            self.held[start] = self._compute(rows)
+        return self.held[start]
 
     def _compute(self, rows: slice) -> list[Tensor]:
         logits = [self.scaled_x[rows] @ self.y.T]
@@ -130,9 +151,10 @@ class Batch:
 
     def _factors(self, mix: Mix) -> tuple[Tensor | None, Tensor | None]:
         """Weigh the factors of the forces across, (2, B): of L_CLIP, and of the re-weighted contrast."""
-        if not (mix.cma and self.weights.reweighted):
-            return mix.clip * self.pushes.clip, None
-        return mix.clip * self.pushes.clip if mix.clip else None, mix.cma * self.pushes.cma
+        clip = None if mix.clip is None else mix.clip * self.pushes.clip
+        if self.weights.reweighted and mix.cma is not None:
+            return clip, mix.cma * self.pushes.cma
+        return torch.zeros_like(self.pushes.clip) if clip is None else clip, None
 
     def _sides(self, rows: slice, factors: list) -> list[list]:
         """Give, of the images in `rows` and of all texts, the largest logit and the factors, to stand by (R, B)."""
@@ -151,17 +173,18 @@ class Batch:
 
     def _join(self, mix: Mix, x: Tensor, y: Tensor, inner_x: Tensor, inner_y: Tensor) -> Gradients:
         """Add up a mix's gradients: of the negatives across and within, of the positives, and of the distances."""
-        own = mix.clip * self.pushes.clip_own
-        own = own + mix.cma * self.pushes.cma_own if self.weights.reweighted else own
-        x, y, scale = add_own_forces(self.x, self.y, self.scale, x, y, own.sum(0)[:, None])
-        if mix.cma:
+        pushes = (mix.clip, self.pushes.clip_own), (mix.cma, self.pushes.cma_own)
+        own = [share * push for share, push in pushes if share is not None and push is not None]
+        own = sum(own, torch.zeros_like(self.pushes.clip_own)).sum(0)[:, None]
+        x, y, scale = add_own_forces(self.x, self.y, self.scale, x, y, own)
+        if mix.cma is not None:
             given = self.x, self.y, self.scale, inner_x, inner_y, self.mismatch, self.weights
             parts = zip((x, y, scale), within_gradients(*given), strict=True)
-            x, y, scale = (whole.add_(part, alpha=mix.cma) for whole, part in parts)
+            x, y, scale = (whole.addcmul_(part, mix.cma) for whole, part in parts)
         return Gradients(x, y, scale)
 
 
 def _pool(known: Tensor, found: Tensor) -> None:
     """Take what `log_sums` found of more logits into what is known."""
-    torch.maximum(known[0], found[0], out=known[0])
-    torch.logaddexp(known[1:], found[1:], out=known[1:])
+    known[0] = torch.maximum(known[0], found[0])
+    known[1:] = torch.logaddexp(known[1:], found[1:])

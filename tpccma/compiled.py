@@ -7,26 +7,35 @@ from collections.abc import Callable
 import torch
 
 
-def compiled_on_gpu(function: Callable) -> Callable:
+def compiled_on_gpu(dynamic: bool) -> Callable[[Callable], Callable]:
     """Compile a function of tensors for calls whose first argument lies on a GPU.
 
     Where it cannot be compiled, for want of Triton or of a C compiler, it runs as it is written, and a warning says so
     once. ``TORCH_COMPILE_DISABLE=1`` turns compiling off, as everywhere in torch.
+
+    Args:
+        dynamic: compile once for all shapes, and not anew for each.
+
+    Returns:
+        A decorator.
     """
 
-    @functools.wraps(function)
-    def call(first: torch.Tensor, *others, **named):
-        if not first.is_cuda or torch.compiler.is_compiling():
-            return function(first, *others, **named)
-        return _compile(function)(first, *others, **named)
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def call(first: torch.Tensor, *others, **named):
+            if not first.is_cuda or torch.compiler.is_compiling():
+                return function(first, *others, **named)
+            return compile_or_not(function, dynamic)(first, *others, **named)
 
-    return call
+        return call
+
+    return decorate
 
 
 @functools.cache
-def _compile(function: Callable) -> Callable:
-    """Compile at the first call, which is when torch says whether it can."""
-    compiled, works = torch.compile(function, fullgraph=True), True
+def compile_or_not(function: Callable, dynamic: bool) -> Callable:
+    """Compile a function at its first call, which is when torch says whether it can."""
+    compiled, works = torch.compile(function, dynamic=dynamic), True
 
     def call(*arguments, **named):
         nonlocal works

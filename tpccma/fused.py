@@ -74,7 +74,7 @@ class OnePass:
         return Gradients(*((1 - alpha) * one + alpha * other for one, other in zip(clip, cma, strict=True)))
 
 
-@compiled_on_gpu
+@compiled_on_gpu(dynamic=True)
 def read_gradients(x: Tensor, y: Tensor, *gradients: Tensor) -> Tensor:
     """Read the gradients of L_CLIP and of L_CMA where alone normalised embeddings move, on the sphere's tangent planes.
 
