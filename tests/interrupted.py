@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 import tpccma.cli
 import tpccma.runs.workers
 from tpccma import fine_tune
@@ -32,6 +34,10 @@ def signal_in_a_step(number: int, whom: int) -> None:
 def train(number: int, profile: str) -> None:
     """Train by the command, which is sent a signal."""
     signal_in_a_step(number, os.getpid())
+    train_by_command(profile)
+
+
+def train_by_command(profile: str) -> None:
     tpccma.cli.app(["train", "--profile", profile, "--runs-dir", "runs", "--results-dir", "results"])
 
 
@@ -48,5 +54,31 @@ def sweep(number: int, profile: str) -> None:
         list(run_all(train_in_worker, {"one": (number, profile)}, 1))
 
 
+def launched(number: int, profile: str) -> None:
+    """Train by the command as one of several processes, of which the first sends their launcher a signal."""
+    if os.environ["RANK"] == "0":
+        signal_in_a_step(number, os.getppid())
+    train_by_command(profile)
+
+
+def together(number: int, profile: str) -> None:
+    """Train as one of two processes: undisturbed, then by the command, the second sent a signal, then to the end."""
+    torch.set_num_threads(1)
+    fine_tune(Path(profile), runs_dir="undisturbed")
+    take_step = Trainer._take_step
+    if os.environ["RANK"] == "1":
+        signal_in_a_step(number, os.getpid())
+    try:
+        train_by_command(profile)
+    except SystemExit as end:
+        [checkpoint] = Path("runs").glob("*/*/checkpoint/step.json")
+        print(end.code, checkpoint.read_text(), sep="\n")
+    Trainer._take_step = take_step
+    fine_tune(Path(profile), runs_dir="runs")
+    torch.distributed.destroy_process_group()
+
+
 if __name__ == "__main__":
-    {"train": train, "sweep": sweep}[sys.argv[1]](int(sys.argv[2]), sys.argv[3])
+    {"train": train, "sweep": sweep, "launched": launched, "together": together}[sys.argv[1]](
+        int(sys.argv[2]), sys.argv[3]
+    )

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -55,8 +56,7 @@ def undisturbed(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path_factory: py
 def test_signal_leaves_a_checkpoint_of_its_step_and_says_how_to_go_on(
     what: str, how: int, status: int, tiny_profile: Profile, tiny_corpus: Corpus, undisturbed: Run, tmp_path: Path
 ):
-    file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump(tiny_profile.model_dump(mode="json") | {"name": "tiny"}))
+    file = write_tiny(tiny_profile, tmp_path)
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "tests.interrupted", what, str(int(how)), str(file)]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | threads, capture_output=True, text=True, timeout=300)
@@ -76,6 +76,72 @@ def test_signal_leaves_a_checkpoint_of_its_step_and_says_how_to_go_on(
         resumed = fine_tune(profile, runs_dir=tmp_path / "runs", corpus=tiny_corpus)
     assert taken == list(range(STEP + 1, 16))
     assert_same_bits(resumed, undisturbed)
+
+
+def write_tiny(profile: Profile, folder: Path) -> Path:
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(profile.model_dump(mode="json") | {"name": "tiny"}))
+    return file
+
+
+def start_together(command: list[str], folder: Path) -> list[subprocess.Popen]:
+    """Start a command as each of two processes that train together, as a launcher does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    place |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    ranks = [{"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    return [subprocess.Popen(command, cwd=folder, env=os.environ | place | rank, **pipes) for rank in ranks]
+
+
+@pytest.mark.parametrize(
+    "how, status", [(signal.SIGTERM, "143"), pytest.param(signal.SIGINT, "130", marks=pytest.mark.deep)]
+)
+def test_signal_to_one_of_two_processes_stops_both_at_one_step(
+    how: int, status: str, tiny_profile: Profile, tmp_path: Path
+):
+    file = write_tiny(tiny_profile, tmp_path)
+    command = [sys.executable, "-m", "tests.interrupted", "together", str(int(how)), str(file)]
+    started = start_together(command, tmp_path)
+    ended = [process.communicate(timeout=300) for process in started]
+    said = "terminated" if how == signal.SIGTERM else "interrupted"
+    for process, (out, err) in zip(started, ended, strict=True):
+        assert (process.returncode, out) == (0, f'{status}\n{{"step": {STEP + 1}}}\n'), err
+        assert f"{said}; the same command goes on from here\n" in err
+    assert_same_files(*((tmp_path / place / "tiny") for place in ("undisturbed", "runs")))
+
+
+def assert_same_files(one: Path, other: Path) -> None:
+    """See that the only run in one folder has the weights and steps of the only one in the other."""
+    (one,), (other,) = one.iterdir(), other.iterdir()
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    steps = [pd.read_csv(folder / "steps.csv")[MEASURED] for folder in (one, other)]
+    pd.testing.assert_frame_equal(*steps, check_exact=True)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_signal_to_a_launcher_stops_its_processes_at_one_step(how: int, tiny_profile: Profile, tmp_path: Path):
+    file = write_tiny(tiny_profile, tmp_path)
+    launcher = [Path(sys.executable).with_name("accelerate"), "launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    settings = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+
+    def launch(*given: object) -> subprocess.CompletedProcess:
+        command = [str(part) for part in (*launcher, "-m", *given)]
+        return subprocess.run(command, cwd=tmp_path, env=os.environ | settings, capture_output=True, text=True)
+
+    ended = launch("tests.interrupted", "launched", int(how), file)
+    assert ended.returncode == 1  # which is the launcher's
+    said = "terminated" if how == signal.SIGTERM else "interrupted"
+    assert ended.stderr.count(f"{said}; the same command goes on from here\n") == 2, ended.stderr
+    [checkpoint] = (tmp_path / "runs/tiny").glob("*/checkpoint/step.json")
+    assert json.loads(checkpoint.read_text()) == {"step": STEP + 1}
+    for place in ("runs", "undisturbed"):
+        given = ("--profile", file, "--runs-dir", place, "--results-dir", f"results of {place}")
+        assert launch("tpccma", "train", *given).returncode == 0
+    assert_same_files(tmp_path / "undisturbed/tiny", tmp_path / "runs/tiny")
 
 
 @pytest.mark.parametrize("number, raised", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])

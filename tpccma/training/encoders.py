@@ -11,7 +11,7 @@ from tpccma.data.features import TextFeatures
 from tpccma.data.scenes import vocabulary
 from tpccma.models.encoder import Encoder, build_network, open_tokenizer
 from tpccma.models.forms import load_into
-from tpccma.models.pretrained import check_activation, config_of, find_weights
+from tpccma.models.pretrained import check_activation, config_of, find_weights, hubs
 from tpccma.models.weight_files import check_exists, read_note, read_weights
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import Profile
@@ -27,7 +27,7 @@ def build_encoder(profile: Profile, seed: int = 0) -> Encoder:
     Returns:
         An `Encoder` with random weights.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), hubs(profile.download):
         torch.manual_seed(seed)
         network = build_network(profile.model)
     return Encoder(network, make_tokenizer(profile), profile.model)
@@ -38,7 +38,8 @@ def make_tokenizer(profile: Profile) -> Callable:
     if profile.data.kind == "demo":
         return WordTokenizer(vocabulary(), config_of(profile.model.name)["text_cfg"]["context_length"])
     if profile.model.kind == "open_clip":
-        return open_tokenizer(profile.model.name)
+        with hubs(profile.download):
+            return open_tokenizer(profile.model.name)
     return TextFeatures(profile.data.cache_dir)
 
 
@@ -92,4 +93,6 @@ def weights_path(profile: Profile) -> Path:
         ValueError: if they need another activation than the model's.
     """
     shipped = Path(str(resources.files("tpccma.assets"))) / profile.model.pretrained
-    return shipped if profile.data.kind == "demo" and shipped.is_file() else find_weights(profile.model)
+    if profile.data.kind == "demo" and shipped.is_file():
+        return shipped
+    return find_weights(profile.model, profile.download)

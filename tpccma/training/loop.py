@@ -6,7 +6,7 @@ Legend: B batch size of a process.
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from tpccma.profiles import Profile, Training
 from tpccma.training.batches import open_batches
 from tpccma.training.checkpoint import Checkpoints, log_columns
 from tpccma.training.gradcache import MicroBatches, WholeBatch
+from tpccma.training.interruption import are_to_stop
 from tpccma.training.objective import Objective
 from tpccma.training.optimizer import make_optimizer, prepare_scale, warmup_cosine
 
@@ -68,7 +69,7 @@ class Trainer:
         method: Method = METHODS["clip"],
     ):
         self.training, self.folder, self.seed, self.step = training, folder, seed, 0
-        self.caught: Sequence[int] = ()  # signals, see `tpccma.training.interruption`
+        self.caught: list[int] = []  # signals, see `tpccma.training.interruption`
         self.stopped = False
         self.accelerator = start_accelerator(training)
         prepare_scale(encoder.model, training)
@@ -98,7 +99,7 @@ class Trainer:
                 self.checkpoints.log(row)
                 bar.update()
                 bar.set_postfix({key: f"{row[key]:.3g}" for key in ("loss", "alpha", "samples_per_second")})
-                self.stopped = bool(self.caught) and self.step < self.total_steps
+                self.stopped = are_to_stop(self.caught, self.accelerator) and self.step < self.total_steps
                 if self.stopped or (self.step % self.training.checkpoint_steps == 0 and self.step < self.total_steps):
                     self.save()
                     if self.stopped:

@@ -12,7 +12,6 @@ leaves a checkpoint. What other code has made is told of, and made anew with ``f
 """
 
 import os
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -34,7 +33,7 @@ from tpccma.training.checkpoint import LOG
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
 from tpccma.training.folder import WEIGHTS, alone_in, code_of, is_finished, note_code, settle
 from tpccma.training.identity import evaluation_code, fingerprint, joined, training_code
-from tpccma.training.interruption import signals_held
+from tpccma.training.interruption import are_to_stop, signals_held
 from tpccma.training.loop import Trainer
 from tpccma.training.traces import traced
 
@@ -292,13 +291,13 @@ def _train(
 def _finish(trainer: Trainer, run: Run) -> None:
     """Train to the end, and put the weights in the place of the checkpoint."""
     processes = trainer.accelerator
-    # of several processes, each would hear of a signal at another step
-    with signals_held() if processes.num_processes == 1 else nullcontext(()) as trainer.caught:
+    with signals_held(processes.num_processes > 1) as trainer.caught:
         trainer.run()
         if processes.is_main_process and not trainer.stopped:
             run.encoder.save(run.folder / WEIGHTS)
             trainer.checkpoints.remove()
-    processes.wait_for_everyone()
+        processes.wait_for_everyone()
+        are_to_stop(trainer.caught, processes)  # a signal since the last step ends all of them too
 
 
 def _load_finished(run: Run) -> pd.DataFrame:
