@@ -16,6 +16,7 @@ from tpccma.tasks.decoder import (
     project_to_memory,
     train_decoder,
 )
+from tpccma.tasks.transformer import attend
 
 SMALL = DecoderConfig(width=32, layers=2, heads=2, steps=150, batch_size=12, warmup_steps=10, max_tokens=8)
 CAPTIONS = [f"a {c} {s}, {p}." for c in ("red", "blue") for s in ("star", "ring", "cup") for p in ("left", "right")]
@@ -191,3 +192,15 @@ def test_padding_has_no_part_in_logits_and_gradient(decoder):
     assert together[0].shape == (sum(lengths), len(decoder.vocabulary))
     for one, all_ in zip(alone, together, strict=True):
         torch.testing.assert_close(all_, one, rtol=1e-4, atol=1e-4)
+
+
+def test_captions_of_one_word_have_logits_of_their_first(decoder):
+    features, tokens = unit(3, 16), torch.tensor([[4], [5], [6]])
+    longer = torch.tensor([[4, 7], [5, 7], [6, 7]])
+    torch.testing.assert_close(decoder(features, tokens), decoder(features, longer)[::2])
+
+
+def test_attention_is_torchs_own():
+    query, key, value = (torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+    expected = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    torch.testing.assert_close(attend(query, key, value), expected)

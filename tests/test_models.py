@@ -302,6 +302,20 @@ def test_another_starting_point_is_no_other_architecture(saved: Path):
     load_encoder(load_profile("demo", model__pretrained="elsewhere.safetensors"), saved)
 
 
+# ---- texts
+
+
+def test_equal_texts_are_embedded_once_and_alike(monkeypatch: pytest.MonkeyPatch, encoder: Encoder):
+    seen, tokenizer = [], encoder.tokenizer
+    monkeypatch.setattr(encoder, "tokenizer", lambda texts: seen.append(texts) or tokenizer(texts))
+    one, other = TEXTS[:2]
+    found = encoder.embed_texts([one, other, one, one], batch_size=1)
+    assert seen == [[one, other]]
+    assert torch.equal(found[[0, 0]], found[2:])
+    torch.testing.assert_close(found[:2], encoder.embed_texts(TEXTS)[:2], rtol=0, atol=1e-6)
+    assert encoder.embed_texts([]).shape == (0, found.shape[1])
+
+
 # ---- heads, and where bases lie
 
 

@@ -49,8 +49,7 @@ def train_captioner(encoder: Encoder, corpus: Corpus, settings: Evaluation, seed
         raise ValueError("corpus.train is empty, and captioning learns from it: pass pairs, or leave captioning out")
     config = settings.decoder
     texts = [captions[i % len(captions)] for i, captions in enumerate(corpus.train.captions)]
-    distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}  # a quarter of the demo's repeat another
-    features = encoder.embed_texts(list(distinct))[[distinct[text] for text in texts]]
+    features = encoder.embed_texts(texts)
     decoder = train_decoder(features.to(encoder.device), texts, config, seed, progress=False)
     image_mean = encoder.embed_images(corpus.train.images).mean(0)
     return Captioner(decoder, caption_memory(features, config.memory_size, seed), image_mean, features.mean(0))

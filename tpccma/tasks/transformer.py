@@ -18,7 +18,7 @@ class Places(NamedTuple):
     Args:
         shape: (B, L).
         words: (T,) place of each word.
-        row: (B * L,) which word stands at each place, or the last before it.
+        row: (B * L,) which row of what is padded stands at each place: the word's own, or in padding any.
     """
 
     shape: torch.Size
@@ -36,7 +36,7 @@ class Places(NamedTuple):
         return x.flatten(0, 1).index_select(0, self.words)
 
     def pad(self, x: Tensor) -> Tensor:
-        """Put words (T, width) at their places: (B, L, width); causal attention never looks at what fills the rest."""
+        """Put rows (T, width) at their places: (B, L, width); causal attention never looks at what fills the rest."""
         return x.index_select(0, self.row).view(*self.shape, -1)
 
 
@@ -50,11 +50,21 @@ class Block(nn.Module):
         self.query_key_value, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor, places: Places) -> Tensor:
-        """Attend within captions, of which ``x`` (T, width) holds the words one after another; of the same shape."""
+    def forward(self, x: Tensor, places: Places, shared: bool = False) -> Tensor:
+        """Attend within captions.
+
+        Args:
+            x: (T, width), the words of the captions one after another; if ``shared`` (U, width), rows of which each
+                may stand at several places, ``places.row``.
+            places: where they stand.
+            shared: whether words share rows.
+
+        Returns:
+            (T, width), one row a word.
+        """
         query, key, value = self._split(places.pad(self._inputs(x)))
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self._outputs(x, places.pack(mixed.transpose(1, 2).flatten(2)))
+        mixed = places.pack(attend(query, key, value).transpose(1, 2).flatten(2))
+        return self._outputs(x.index_select(0, places.row[places.words]) if shared else x, mixed)
 
     def extend(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Attend from one new position ``x`` (B, 1, width) to ``past`` and itself.
@@ -78,3 +88,10 @@ class Block(nn.Module):
     def _outputs(self, x: Tensor, mixed: Tensor) -> Tensor:
         x = x + self.project(mixed)
         return x + self.mlp(self.mlp_norm(x))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Causal attention among a few places, (B, heads, L, width / heads) each; torch's own takes longer to set out."""
+    later = torch.full((query.shape[2],) * 2, -torch.inf, device=query.device, dtype=query.dtype).triu(1)
+    products = torch.baddbmm(later, query.flatten(0, 1), key.flatten(0, 1).mT, alpha=query.shape[3] ** -0.5)
+    return (products.softmax(-1) @ value.flatten(0, 1)).view_as(query)
