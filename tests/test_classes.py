@@ -13,7 +13,7 @@ from torchvision.transforms.functional import to_tensor
 
 from tests.odd_pictures import COLOUR, DAMAGED, ODD, oriented
 from tests.paper_world import FOODS, write_food, write_picture
-from tpccma.data.classes import SMALL_SETS, small_set
+from tpccma.data.classes import SMALL_SETS, leave_out_damaged, small_set
 from tpccma.data.pictures import DamagedPicture
 
 
@@ -93,7 +93,7 @@ def test_damaged_picture_of_a_set_is_named(root: Path):
     path = next((root / SMALL_SETS["food101"] / "images").rglob("*.jpg"))
     path.write_bytes(path.read_bytes()[:300])
     found = small_set("food101", root, shrink)
-    with pytest.raises(DamagedPicture, match=r"picture \d of .*food-101 cannot be read \(.+\); unpack or fetch"):
+    with pytest.raises(DamagedPicture, match=rf"{path} is no readable picture \(.+\); get it again"):
         found.images[range(2 * len(FOODS))]
     path.unlink()
     with pytest.raises(FileNotFoundError, match=path.name):
@@ -117,11 +117,39 @@ def test_sets_of_files_are_read_as_all_pictures_are(root: Path):
             assert np.abs(found - other).max() <= 1.01, name
         for content in DAMAGED.values():
             path.write_bytes(content)
-            with pytest.raises(DamagedPicture, match=rf"picture 0 of .* cannot be read \({path.name}: .+\); unpack"):
+            with pytest.raises(DamagedPicture, match=rf"{path} is no readable picture \(.+\); get it again"):
                 images[[0]]
         path.unlink()
         with pytest.raises(FileNotFoundError, match=path.name):
             images[[0]]
+
+
+def test_damaged_and_missing_pictures_are_left_out_and_counted(root: Path, tmp_path: Path, caplog):
+    places = [root / SMALL_SETS["food101"] / "images" / name for name in (f"{FOODS[0]}/0.jpg", f"{FOODS[2]}/1.jpg")]
+    whole = small_set("food101", root, shrink)
+    assert leave_out_damaged(whole, None)[1] == 0 and caplog.messages == []
+    places[0].write_bytes(places[0].read_bytes()[:60])
+    places[1].unlink()
+    for _ in range(2):  # the second time from what is known
+        kept, count = leave_out_damaged(whole, tmp_path / "cache")
+        assert (count, kept.labels.tolist(), kept.classes) == (2, [0, 1, 1, 2], whole.classes)
+        assert torch.equal(kept.images[range(4)], whole.images[[1, 2, 3, 4]])
+    assert "food-101/images: 2 missing or damaged pictures left out: ('0.jpg', '1.jpg')" in caplog.text
+    places[0].with_name("1.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"food-101/images: no picture of class 'apple pie' can be read; get"):
+        leave_out_damaged(whole, None)
+
+
+def test_pixels_of_a_set_are_all_there(root: Path):
+    whole = small_set("cifar10", root, shrink)
+    assert leave_out_damaged(whole, None) == (whole, 0)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"apple_pie": 3}'])
+def test_set_whose_list_is_damaged_is_named(content: str, root: Path):
+    (root / SMALL_SETS["food101"] / "meta" / "test.json").write_text(content)
+    with pytest.raises(FileNotFoundError, match=r"food-101 is not whole \(.+\); fetch it again"):
+        small_set("food101", root, shrink)
 
 
 def test_unknown_set_is_named(tmp_path: Path):

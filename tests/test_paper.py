@@ -150,6 +150,28 @@ def test_damaged_picture_of_coco_is_named_or_left_out(damaged: Path, tmp_path: P
     assert len(corpus.val.images[range(3)]) == len(corpus.val) == 3
 
 
+def test_damaged_pictures_of_known_classes_are_named_or_left_out(damaged: Path, tmp_path: Path):
+    folders = sorted((damaged / "imagenet" / "val").iterdir())
+    paths = [min(folders[7].iterdir()), damaged / "zeroshot" / "food-101" / "images" / FOODS[1] / "0.jpg"]
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:60])
+    corpus = load_corpus(small_profile(damaged))
+    assert "unreadable" not in corpus.report
+    for pictures, path in zip((corpus.labelled, corpus.small_sets["food101"]), paths, strict=True):
+        with pytest.raises(ValueError, match=rf"{path} is no readable picture"):
+            list(pictures.images.split(100))
+    corpus = load_corpus(small_profile(damaged, data__skip_missing=True, data__cache_dir=tmp_path / "cache"))
+    assert corpus.report["unreadable"] == {"imagenet": 1, "food101": 1}
+    assert corpus.report["imagenet_pictures"] == 2 * CLASSES - 1 == len(corpus.labelled.images)
+    assert corpus.labelled.labels.bincount()[6:9].tolist() == [2, 1, 2]
+    assert corpus.report["small_sets"] == {"food101": 2 * len(FOODS) - 1}
+    assert not set(paths) & {*corpus.labelled.images.paths, *corpus.clustered.images.paths}
+    for path in folders[7].iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"imagenet/val: no picture of class '.+' can be read; get them again"):
+        load_corpus(small_profile(damaged, data__skip_missing=True, data__cache_dir=tmp_path / "cache"))
+
+
 def test_wrong_class_count_is_refused(damaged: Path):
     folders = sorted((damaged / "imagenet" / "val").iterdir())
     with pytest.raises(ValueError, match=r"has 200 folders, but the profile says 1000 classes$"):

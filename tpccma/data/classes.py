@@ -10,9 +10,11 @@ clip-benchmark's.
 Legend: N pictures, C classes.
 """
 
+import logging
 import random
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -24,7 +26,8 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from tpccma.data.corpus import Labelled
-from tpccma.data.pictures import DamagedPicture, ImageFiles, Pictures, open_picture, reason_of
+from tpccma.data.duplicates import hash_images
+from tpccma.data.pictures import ImageFiles, Pictures, reason_of
 
 # name in clip-benchmark: what torchvision unpacks it to
 SMALL_SETS = {
@@ -38,6 +41,8 @@ PROMPTS = {80: open_clip.OPENAI_IMAGENET_TEMPLATES, 7: open_clip.SIMPLE_IMAGENET
 LABELS = ("targets", "_labels", "y")  # where torchvision's sets keep theirs
 
 Transform = Callable[[Image.Image], Tensor]
+
+logger = logging.getLogger(__name__)
 
 
 def imagenet_folders(
@@ -111,11 +116,41 @@ def choose_classes(pictures: Labelled, count: int, seed: int) -> Labelled:
     chosen = sorted(random.Random(seed).sample(range(len(pictures.classes)), count))
     place = torch.full((len(pictures.classes),), -1)
     place[chosen] = torch.arange(count)
-    rows = (place[pictures.labels] >= 0).nonzero().flatten().tolist()
+    kept = _take(pictures, (place[pictures.labels] >= 0).nonzero().flatten().tolist())
+    return replace(kept, labels=place[kept.labels], classes=tuple(pictures.classes[i] for i in chosen))
+
+
+def leave_out_damaged(pictures: Labelled, cache_dir: Path | None) -> tuple[Labelled, int]:
+    """Open all pictures that lie in files and leave out what is missing or damaged.
+
+    Args:
+        pictures: of C classes.
+        cache_dir: folder in which hashes of pictures that could be read are kept; None keeps nothing.
+
+    Returns:
+        The others, and how many were left out: none of a set of pixels, which torchvision has checked.
+
+    Raises:
+        ValueError: if no picture of a class is left; the message names it.
+    """
+    files = pictures.images
+    if not isinstance(files, ImageFiles):
+        return pictures, 0
+    rows, _, damaged = hash_images(files.paths, cache_dir, progress=True)
+    kept = _take(pictures, rows)
+    if lost := set(pictures.labels.tolist()) - set(kept.labels.tolist()):
+        name = pictures.classes[min(lost)]
+        raise ValueError(f"{files.paths[0].parents[1]}: no picture of class {name!r} can be read; get them again")
+    if damaged:
+        told = "%s: %d missing or damaged pictures left out: %s"
+        logger.warning(told, files.paths[0].parents[1], len(damaged), damaged[:10])
+    return kept, len(damaged)
+
+
+def _take(pictures: Labelled, rows: list[int]) -> Labelled:
     files = pictures.images
     images = ImageFiles([files.paths[row] for row in rows], files.transform, files.workers)
-    names = tuple(pictures.classes[i] for i in chosen)
-    return Labelled(images, place[pictures.labels[rows]], names, pictures.templates)
+    return replace(pictures, images=images, labels=pictures.labels[rows])
 
 
 def small_set(name: str, root: str | Path, transform: Transform, workers: int = 0, download: bool = False) -> Labelled:
@@ -129,8 +164,7 @@ def small_set(name: str, root: str | Path, transform: Transform, workers: int = 
         download: let torchvision fetch what is missing.
 
     Returns:
-        The pictures with clip-benchmark's class names and prompts, not turned by their EXIF orientation; a damaged one
-        is a `tpccma.data.pictures.DamagedPicture` when it is read.
+        The pictures with clip-benchmark's class names and prompts, not turned by their EXIF orientation.
 
     Raises:
         FileNotFoundError: if it is not there and may not be fetched.
@@ -147,39 +181,34 @@ def small_set(name: str, root: str | Path, transform: Transform, workers: int = 
     try:
         with warnings.catch_warnings(action="ignore"):  # that Caltech-101 has no split
             data = build_dataset(name, root=str(root), transform=None, split="test", download=download)
-    except RuntimeError as error:
-        raise FileNotFoundError(f"{place} is not whole ({error}); fetch it again (data.download: true)") from None
+    except Exception as error:  # torchvision raises what its parsers happen to raise
+        reason = reason_of(error)
+        raise FileNotFoundError(f"{place} is not whole ({reason}); fetch it again (data.download: true)") from None
     labels = torch.tensor(next(getattr(data, name) for name in LABELS if hasattr(data, name)))
     if len(labels) == 0 or labels.max() >= len(data.classes):
         found = f"{len(labels)} pictures of {len(labels.unique())} classes"
         raise ValueError(f"{place} holds {found}, but {name} has {len(data.classes)}; fetch it again")
     prompts = tuple(template.replace("{c}", "{}") for template in data.templates)
-    read = _Reader(data, place, transform)
-    return Labelled(Pictures(read, len(data), workers), labels, tuple(data.classes), prompts)
+    paths = _paths(data, place)
+    images = ImageFiles(paths, transform, workers) if paths else Pictures(_Pixels(data, transform), len(data), workers)
+    return Labelled(images, labels, tuple(data.classes), prompts)
 
 
-class _Reader:
-    """Reads a picture of a set of pictures and labels; a class, since worker processes can be sent it."""
+def _paths(data, place: Path) -> list[Path]:
+    """List the files of a set's pictures; none of a set that holds pixels, as CIFAR does."""
+    if hasattr(data, "_image_files"):
+        return [Path(path) for path in data._image_files]
+    if not hasattr(data, "categories"):
+        return []
+    folders = [place / "101_ObjectCategories" / name for name in data.categories]  # of Caltech-101
+    return [folders[y] / f"image_{number:04d}.jpg" for y, number in zip(data.y, data.index, strict=True)]
 
-    def __init__(self, data, place: Path, transform: Transform):
-        self.data, self.place, self.transform = data, place, transform
+
+class _Pixels:
+    """Reads a picture of a set of pixels and labels; a class, since worker processes can be sent it."""
+
+    def __init__(self, data, transform: Transform):
+        self.data, self.transform = data, transform
 
     def __call__(self, row: int) -> Tensor:
-        path = self._path(row)
-        try:
-            picture = self.data[row][0] if path is None else open_picture(path)
-        except DamagedPicture as error:
-            problem = f"picture {row} of {self.place} cannot be read ({path.name}: {reason_of(error.__cause__)})"
-            raise DamagedPicture(f"{problem}; unpack or fetch the set again") from error
-        return self.transform(picture)
-
-    def _path(self, row: int) -> Path | None:
-        """Find the file of a picture; None in a set that holds pixels, as CIFAR does."""
-        data = self.data
-        if hasattr(data, "_image_files"):
-            return Path(data._image_files[row])
-        if hasattr(data, "categories"):  # Caltech-101
-            return (
-                self.place / "101_ObjectCategories" / data.categories[data.y[row]] / f"image_{data.index[row]:04d}.jpg"
-            )
-        return None
+        return self.transform(self.data[row][0])

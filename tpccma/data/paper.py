@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 from torch import Tensor
 
-from tpccma.data.classes import choose_classes, imagenet_folders, small_set
-from tpccma.data.corpus import Corpus
+from tpccma.data.classes import choose_classes, imagenet_folders, leave_out_damaged, small_set
+from tpccma.data.corpus import Corpus, Labelled
 from tpccma.data.photos import karpathy_splits
 from tpccma.data.shard_files import find_shards
 from tpccma.data.shards import PairSource
@@ -42,14 +42,9 @@ def load_paper(data: "PaperData", architecture: "OpenClipModel") -> Corpus:
     files = root / data.captions, root / data.images_dir
     settings = data.captions_per_image, data.skip_missing, data.workers, data.cache_dir
     coco, coco_report = karpathy_splits(*files, transform, *settings)
-    imagenet = imagenet_folders(
-        root / data.imagenet_dir, transform, data.imagenet_classes, data.imagenet_prompts, data.workers
-    )
+    small, unreadable = _of_classes(data, transform)
+    imagenet = small.pop("imagenet")
     clustered = choose_classes(imagenet, data.clustering_classes, data.clustering_seed)
-    small = {
-        name: small_set(name, root / data.zeroshot_dir, transform, data.workers, data.download)
-        for name in data.zeroshot_sets
-    }
     report = {
         "shards": len(source.shards.paths),
         "missing_shards": source.missing_shards,
@@ -60,8 +55,25 @@ def load_paper(data: "PaperData", architecture: "OpenClipModel") -> Corpus:
         "clustering_seed": data.clustering_seed,
         "clustering_classes": sorted({path.parent.name for path in clustered.images.paths}),
         "small_sets": {name: len(found.labels) for name, found in small.items()},
+        **({"unreadable": unreadable} if unreadable else {}),
     }
     return Corpus(**coco, stream=source, labelled=imagenet, clustered=clustered, small_sets=small, report=report)
+
+
+def _of_classes(
+    data: "PaperData", transform: Callable[[Image.Image], Tensor]
+) -> tuple[dict[str, Labelled], dict[str, int]]:
+    """Find ImageNet and the small sets; where damaged pictures may be skipped, leave them out and count them."""
+    root = data.data_dir
+    settings = data.imagenet_classes, data.imagenet_prompts, data.workers
+    found = {"imagenet": imagenet_folders(root / data.imagenet_dir, transform, *settings)} | {
+        name: small_set(name, root / data.zeroshot_dir, transform, data.workers, data.download)
+        for name in data.zeroshot_sets
+    }
+    if not data.skip_missing:
+        return found, {}
+    kept = {name: leave_out_damaged(pictures, data.cache_dir) for name, pictures in found.items()}
+    return {name: pictures for name, (pictures, _) in kept.items()}, {name: count for name, (_, count) in kept.items()}
 
 
 def _stream(data: "PaperData", transform: Callable[[Image.Image], Tensor]) -> PairSource:

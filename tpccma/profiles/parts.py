@@ -133,8 +133,8 @@ class PaperData(Part):
     zeroshot_dir: Place = Path("zeroshot")
     zeroshot_sets: tuple[str, ...] = ("cifar10", "cifar100", "food101", "caltech101", "flowers")
     download: Annotated[bool, Elsewhere] = False  # let torchvision fetch small sets that are missing
-    skip_missing: Switch = False  # go on without missing shards, and without COCO pictures that are missing or damaged
-    cache_dir: Place = Path("runs/cache")  # knows which COCO pictures could be read
+    skip_missing: Switch = False  # go on without missing shards, and without pictures that are missing or damaged
+    cache_dir: Place = Path("runs/cache")  # knows which pictures could be read
     workers: Workers = 0  # processes that read ahead, for each training process
 
 
