@@ -70,18 +70,18 @@ def _quick(x: Rows, y: Rows, normalize: bool) -> Tensor | None:
     """Moments from sums in the rows' own precision; None where a length looks wrong or too few digits would be left."""
     lengths, sums = _sums(x, y, normalize)
     low, high = (SAFE, 1 / SAFE) if normalize else (1 - UNIT_TOLERANCE, 1 + UNIT_TOLERANCE)
-    shortest, longest = lengths[:2].aminmax()
-    if not (low <= shortest.item() and longest.item() <= high):  # NaN is neither
+    shortest, longest = (end.item() for end in lengths[:2].aminmax())
+    if not (low <= shortest and longest <= high):  # NaN is neither
         return None
     if normalize:
         lengths[:2] = 1
-    means = sums.double().sum(dim=0) / len(x)
-    squares = lengths.double().square().mean(dim=1)
-    squares = torch.stack([squares[0] + squares[1], squares[2]])
-    about = squares - torch.stack([means.square().sum(), (means[0] - means[1]).square().sum()])
-    if (about < LOST * squares).any():
+    means = sums.sum(dim=0, dtype=torch.float64) / len(x)
+    norms = torch.linalg.vector_norm(lengths, dim=1, dtype=torch.float64).tolist()
+    of_x, of_y, apart = (norm**2 / len(x) for norm in norms)
+    about = of_x + of_y - means.norm().item() ** 2, apart - torch.dist(*means).item() ** 2
+    if about[0] < LOST * (of_x + of_y) or about[1] < LOST * apart:
         return None
-    return torch.cat([means.new_tensor([len(x)]), about, means.flatten()])
+    return torch.cat([means.new_tensor([len(x), *about]), means.flatten()])
 
 
 def _sums(x: Rows, y: Rows, normalize: bool) -> tuple[Tensor, Tensor]:
