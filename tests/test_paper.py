@@ -308,7 +308,10 @@ def check_run(folder: Path, architecture: str = "ViT-B-32-quickgelu") -> None:
     assert model.visual.transformer.resblocks[0].mlp.gelu.__class__.__name__ == "QuickGELU"
 
 
-def train_kill_resume(command: list[str], folder: Path, **changes: str) -> str:
+ON_CPU = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}  # launched by --cpu there would be one process
+
+
+def train_kill_resume(command: list[str], folder: Path, count: int = 1, **changes: str) -> str:
     """Start a training, kill all its processes after the first checkpoint, run it again; return what that printed."""
     settings = os.environ | changes
     with (folder / "log").open("w") as log:
@@ -321,6 +324,7 @@ def train_kill_resume(command: list[str], folder: Path, **changes: str) -> str:
             process.kill()
         gone, alive = psutil.wait_procs(processes, timeout=60)
     assert len(gone) > 0 and not alive
+    assert len(list(folder.glob("runs/paper/*/checkpoint/read-*.json"))) == count  # one of each process
     assert not list(folder.glob("runs/paper/*/model.safetensors"))
     done = subprocess.run(command, capture_output=True, text=True, env=settings)
     assert done.returncode == 0, done.stderr
@@ -358,8 +362,8 @@ def small(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_train_kill_resume_and_evaluate_on_two_processes(world: Path, small: Path, tmp_path: Path):
-    launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", "--cpu", "--num_processes", "2"]
+    launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", "--multi_gpu", "--num_processes", "2"]
     launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    shown = train_kill_resume(command(world, small, tmp_path, *launcher), tmp_path, OMP_NUM_THREADS="1")
+    shown = train_kill_resume(command(world, small, tmp_path, *launcher), tmp_path, 2, **ON_CPU)
     assert shown.count("tpc-cma-a0.5-s0.json") == 1
     check_run(tmp_path, MODEL)
