@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import socket
 from pathlib import Path
 
+import huggingface_hub.constants
 import open_clip
 import open_clip.pretrained
 import pytest
@@ -19,7 +21,7 @@ import tpccma.models.pretrained
 import tpccma.models.weight_files
 from tpccma import load_profile
 from tpccma.models import prepare
-from tpccma.models.pretrained import check_activation, find_weights, other_activation
+from tpccma.models.pretrained import check_activation, find_weights, hubs, other_activation
 from tpccma.models.transforms import Scaling, image_transform, split_transform
 from tpccma.models.weight_files import checksum, is_openai_archive, read_weights
 from tpccma.profiles import OpenClipModel, Profile
@@ -120,6 +122,49 @@ def test_tag_that_cannot_be_fetched_says_where_it_is_to_be_had(monkeypatch: pyte
     monkeypatch.setattr(tpccma.models.pretrained, "download_pretrained", fail)
     with pytest.raises(FileNotFoundError, match=r"\(no network\); get them from https://huggingface.co/someone/mine/"):
         find_weights(model(QUICK, "mine"))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"hf_hub": "someone/mine/"}, {"hf_hub": "someone/mine/a.pt"}, {"url": "https://openaipublic.example/a.pt"}],
+)
+def test_tag_is_not_asked_for_without_the_profiles_leave(config: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    offer(monkeypatch, **config)
+    monkeypatch.setattr(socket, "socket", lambda *given, **named: pytest.fail("asked the network"))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **named: pytest.fail("asked for a name"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match=r"'mine' .* are not on this disk; let .*download: true.* or get them from"
+    ):
+        weights_path(profile(QUICK, "mine"))
+
+
+def test_tag_that_is_kept_is_taken_without_leave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    offer(monkeypatch, url="https://openaipublic.example/kept.pt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kept = tmp_path / ".cache/clip/kept.pt"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    asked = []
+    monkeypatch.setattr(tpccma.models.pretrained, "download_pretrained", lambda config: asked.append(config) or kept)
+    assert weights_path(profile(QUICK, "mine")) == kept and len(asked) == 1
+
+
+def test_leave_to_ask_hubs_is_given_by_the_profile_and_taken_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    for download in (True, False):
+        with hubs(download):
+            assert huggingface_hub.constants.HF_HUB_OFFLINE is not download
+        assert huggingface_hub.constants.HF_HUB_OFFLINE is False
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # as by the variable of that name
+    with hubs(True):
+        assert huggingface_hub.constants.HF_HUB_OFFLINE is True
+    assert [load_profile(name).download for name in ("demo", "fashion", "paper", "photos")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 # ---- by path

@@ -183,6 +183,7 @@ def open_tokenizer(name: str) -> Callable:
         return open_clip.get_tokenizer(name)
     except Exception as error:  # of the hub, of the network, of a package that is not installed
         raise FileNotFoundError(
-            f"the tokenizer of model {name!r} could not be made ({error}); it is fetched once from the network, and "
-            "some need packages more: `pip install transformers sentencepiece aiohttp requests`"
+            f"the tokenizer of model {name!r} could not be made ({error}); some are fetched once from the "
+            "network, where the profile says download: true, and some need packages more: "
+            "`pip install transformers sentencepiece aiohttp requests`"
         ) from error

@@ -6,9 +6,12 @@ they fit, give no warning and lose accuracy. open_clip has two names for such mo
 `tpccma.models.transforms`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+import huggingface_hub.constants
 import open_clip
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
@@ -31,18 +34,31 @@ def config_of(name: str) -> dict:
     return config
 
 
-def find_weights(architecture: OpenClipModel) -> Path:
+@contextmanager
+def hubs(download: bool) -> Iterator[None]:
+    """Let open_clip and what it rests on ask hubs for what is not on this disk, or see to it that they do not."""
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    huggingface_hub.constants.HF_HUB_OFFLINE = before or not download
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
+
+
+def find_weights(architecture: OpenClipModel, download: bool = True) -> Path:
     """Find the weights that a model of open_clip starts from.
 
     Args:
         architecture: its ``pretrained`` is a file's path, or a tag such as "openai", whose weights open_clip fetches
             once and keeps.
+        download: let it fetch them; else what it has kept is taken, and nobody is asked.
 
     Returns:
         The path of the file.
 
     Raises:
-        FileNotFoundError: if it is neither a file nor a tag of the model, or the weights could not be fetched.
+        FileNotFoundError: if it is neither a file nor a tag of the model, or the weights could not be fetched, or were
+            not to be.
         ValueError: if the model is unknown, or the weights of the tag need the other activation.
     """
     config_of(architecture.name)
@@ -54,14 +70,28 @@ def find_weights(architecture: OpenClipModel) -> Path:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise FileNotFoundError(f"no checkpoint at {pretrained}, and no tag of model {name!r}, which has {tags}")
     _check(architecture, config.get("quick_gelu", False), f"weights {pretrained!r}")
+    place = config.get("url") or f"https://huggingface.co/{config.get('hf_hub')}"
+    remedy = f"get them from {place} and give the file's path as the profile's model.pretrained"
     try:
-        return Path(download_pretrained(config))
+        if not (download or _is_kept_or_asked_of_the_hub(config)):
+            raise FileNotFoundError(place)
+        with hubs(download):
+            return Path(download_pretrained(config))
     except Exception as error:  # of the hub, of the network, of the disk
-        place = config.get("url") or f"https://huggingface.co/{config['hf_hub']}"
+        if not download:
+            remedy = f"let them be fetched (download: true in the profile), or {remedy}"
+            raise FileNotFoundError(f"weights {pretrained!r} of {name!r} are not on this disk; {remedy}") from None
         raise FileNotFoundError(
-            f"weights {pretrained!r} of {name!r} could not be fetched ({error}); "
-            f"get them from {place} and give the file's path as the profile's model.pretrained"
+            f"weights {pretrained!r} of {name!r} could not be fetched ({error}); {remedy}"
         ) from error
+
+
+def _is_kept_or_asked_of_the_hub(config: dict) -> bool:
+    """Say whether weights are a file on this disk, or the hub's, which `hubs` closes."""
+    kept = (
+        Path.home() / ".cache/clip" / Path(config.get("url", "")).name
+    )  # where open_clip keeps what has an address only
+    return "file" in config or bool(config.get("hf_hub")) or kept.is_file()
 
 
 def check_activation(architecture: OpenClipModel, path: str | Path) -> None:

@@ -166,6 +166,7 @@ class Profile(Part):
     # measures of the base model that show whether weights and data are the right ones
     expected: dict[str, float] = Field(default_factory=dict)
     expected_within: NotNegative = 0.005  # how far the base may be off
+    download: bool = False  # let open_clip ask hubs for weights and tokenizers that are not on this disk
 
     @field_validator("learning_rates")
     @classmethod
