@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.results_by_hand import models, three_methods
-from tpccma.evidence.league import describe_ranking, league_table, show_gaps, show_league
+from tpccma.evidence.league import describe_ranking, league_table, show_ceilings, show_gaps, show_league
 from tpccma.runs.jobs import DIAL
 
 
@@ -69,3 +69,16 @@ def test_ranking_waits_for_ten_settings():
     few = league_table(models(9), "ari", {"raw_gap": "raw gap", "distribution_gap": "paired"})
     assert describe_ranking(few) == "too few settings for an R²: 9 of 10"
     assert describe_ranking(few.iloc[:0]) == "too few settings for an R²: 0 of 10"
+
+
+def test_ceilings_stand_beside_both_levels():
+    table = models(12)
+    shown = show_ceilings({"demo": table, "fashion": table.head(4)}, {"ARI": "ari"})
+    assert shown.loc[("demo", "ARI", "settings")].tolist() == [
+        "1.000",  # seeds of a setting do not differ in quality
+        "1.00 [1.00, 1.00]",
+        "0.00 [0.00, 0.00]",
+        "+1.00 [+1.00, +1.00]",
+    ]
+    assert shown.loc[("demo", "ARI", "runs"), "ceiling"] == "1.000"
+    assert shown.loc[("fashion", "ARI", "runs")].tolist() == ["1.000", "–", "–", "–"]

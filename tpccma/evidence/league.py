@@ -6,7 +6,17 @@ R², its interval and which models count: `tpccma.evidence.prediction`.
 import numpy as np
 import pandas as pd
 
-from tpccma.evidence.prediction import MEASURES, QUALITIES, RAW, leave_one_out, predict, spearman, within
+from tpccma.evidence.prediction import (
+    MEASURES,
+    PREDICTED,
+    QUALITIES,
+    RAW,
+    ceilings,
+    leave_one_out,
+    predict,
+    spearman,
+    within,
+)
 from tpccma.evidence.table import SCALE_FREE
 from tpccma.evidence.verdicts import MIN_SETTINGS, NONE, Estimate
 from tpccma.evidence.writing import NOTHING, write
@@ -101,6 +111,36 @@ def show_gaps(leagues: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
             "leader of all measures": league.label.iloc[0] if league.r_squared.notna().any() else NOTHING,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["profile", "task"])
+
+
+def show_ceilings(runs: dict[str, pd.DataFrame], qualities: dict[str, str] = PREDICTED) -> pd.DataFrame:
+    """Set R² over settings and over runs beside its ceiling, and the paired gap's less the raw gap's, in strings.
+
+    Args:
+        runs: profile to the rows that count, see `tpccma.evidence.prediction.main_models`.
+        qualities: names of tasks to their columns.
+
+    Returns:
+        A row a profile, task and level, "settings" or "runs".
+    """
+    rows = {
+        (profile, task, level): _ceiling_row(own, quality, level)
+        for profile, own in runs.items()
+        for task, quality in qualities.items()
+        for level in ("settings", "runs")
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["profile", "task", "over"])
+
+
+def _ceiling_row(runs: pd.DataFrame, quality: str, level: str) -> dict[str, str]:
+    found = predict(runs, "distribution_gap", quality, means=level == "settings")
+    ceiling = dict(zip(("settings", "runs"), ceilings(runs, quality), strict=True))[level]
+    return {
+        "ceiling": NOTHING if np.isnan(ceiling) else f"{ceiling:.3f}",
+        "paired distribution gap": write(found.measure, 2),
+        "raw gap": write(found.raw, 2),
+        "paired minus raw": write(found.difference, 2, sign=True),
+    }
 
 
 def describe_ranking(league: pd.DataFrame) -> str:
