@@ -151,8 +151,8 @@ def test_encoder_cuts_texts_where_its_tower_allows_it(monkeypatch: pytest.Monkey
     assert seen == [(2, 8), (1, 16), (3, 16)]  # of six, seven and nine tokens
 
 
-@pytest.mark.parametrize("change", [{"no_causal_mask": True}, {"pool_type": "last"}])
-def test_models_that_read_past_the_end_of_a_text_stay_as_they_are(change: dict):
+@pytest.mark.parametrize("change", [{"no_causal_mask": True}, {"pool_type": "last"}, {"qk_norm": True}])
+def test_models_that_read_a_text_in_another_way_stay_as_they_are(change: dict):
     config = open_clip.get_model_config("tpccma-demo")
     config["text_cfg"] |= change
     model = open_clip.CLIP(**config)

@@ -8,7 +8,7 @@ import math
 import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import text_global_pool
+from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 
 LENGTH_STEP = 8  # few lengths of texts: a compiled model has a graph for each, or one for all
@@ -81,7 +81,9 @@ class ShortTextCLIP(open_clip.CLIP):
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
         """Embed N tokenised texts (N, L), L at most the context length: (N, D)."""
-        in_parts = text.device.type == "cpu" and len(text) and not torch.compiler.is_compiling()
+        if not len(text):
+            return self.text_projection[:0]
+        in_parts = text.device.type == "cpu" and not torch.compiler.is_compiling()
         features = self._encode_in_parts(text) if in_parts else self._encode(text)
         return F.normalize(features, dim=-1) if normalize else features
 
@@ -89,15 +91,18 @@ class ShortTextCLIP(open_clip.CLIP):
         """Embed texts of about one length together, few enough that they stay in a CPU's cache."""
         lengths = find_lengths(text)
         order = lengths.argsort(stable=True)
-        parts = [self._encode(text[rows, : lengths[rows].max()]) for rows in order.split(32)]
+        parts = [self._encode(text[rows, : lengths[rows].max()]) for rows in order.split(64)]
         return torch.cat(parts)[order.argsort()]
 
     def _encode(self, text: Tensor) -> Tensor:
         """Embed texts (N, L), L at most the context length."""
         length, kind = text.shape[1], self.transformer.get_cast_dtype()
         x = (self.token_embedding(text) + self.positional_embedding[:length]).to(kind)
-        x = self.ln_final(self.transformer(x, attn_mask=self.attn_mask[:length, :length]))
-        return text_global_pool(x, text, self.text_pool_type) @ self.text_projection
+        mask = self.attn_mask[:length, :length]
+        *blocks, last = self.transformer.resblocks
+        for block in blocks:
+            x = block(x, attn_mask=mask)
+        return self.ln_final(_run_at(text.argmax(1), last, x, mask)) @ self.text_projection
 
     @classmethod
     def adopt(cls, model: nn.Module) -> nn.Module:
@@ -107,9 +112,19 @@ class ShortTextCLIP(open_clip.CLIP):
             and model.attn_mask is not None
             and model.text_pool_type == "argmax"
             and isinstance(model.text_projection, nn.Parameter)
+            and type(model.transformer.resblocks[-1]) is ResidualAttentionBlock
         ):
             model.__class__ = cls
         return model
+
+
+def _run_at(ends: Tensor, block: ResidualAttentionBlock, x: Tensor, mask: Tensor) -> Tensor:
+    """Run a block on texts (N, L, W) for the token at the end of each alone: (N, W)."""
+    here = torch.arange(len(x), device=x.device), ends
+    normed = block.ln_1(x)
+    heads = mask[ends].repeat_interleave(block.attn.num_heads, 0)[:, None]
+    end = x[here] + block.ls_1(block.attention(normed[here][:, None], normed, normed, heads)[:, 0])
+    return end + block.ls_2(block.mlp(block.ln_2(end)))
 
 
 class Towers(nn.Module):

@@ -13,8 +13,7 @@ logger = logging.getLogger(__name__)
 def make_optimizer(model: torch.nn.Module, training: Training) -> torch.optim.AdamW:
     """Make AdamW for the parameters of a model that require a gradient."""
     groups = parameter_groups(model, training.weight_decay)
-    fused = torch.cuda.is_available()  # on the CPU the sums of earlier runs would come out otherwise
-    return torch.optim.AdamW(groups, training.learning_rate, (0.9, training.beta2), fused=fused)
+    return torch.optim.AdamW(groups, training.learning_rate, (0.9, training.beta2), fused=True)
 
 
 def prepare_scale(model: torch.nn.Module, training: Training) -> None:
