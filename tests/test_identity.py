@@ -50,6 +50,9 @@ NO_PART = {
     "training/folder": "looks after what the rest has made",
     "training/identity": "names the rest",
     "training/interruption": "decides when a training ends, and nothing of its steps",
+    "training/watch": "looks on, and changes nothing",
+    **dict.fromkeys(("tasks/__init__", "tasks/checks", "tasks/zeroshot"), "by which it looks"),
+    **{f"metrics/{path.stem}": "likewise" for path in (ROOT / "metrics").glob("*.py")},
 }
 
 # ---- settings

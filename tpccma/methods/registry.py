@@ -77,6 +77,7 @@ class Method:
         changes: values that replace the profile's, as `tpccma.load_profile` takes them.
         like: the method whose learning rate it takes; None where it has one of its own.
         rate_factor: by which that learning rate is multiplied.
+        watched: whether it is asked on the way how steady its training is, see `tpccma.runs.stability`.
         rates: learning rates that are tried on validation data, three for every method.
     """
 
@@ -90,6 +91,7 @@ class Method:
     changes: dict = field(default_factory=dict)
     like: str | None = None
     rate_factor: float = 1.0
+    watched: bool = False
     rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
 
     @property
@@ -125,7 +127,7 @@ def _second_ablation(
 ) -> Method:
     """Change the second reading: settings of a profile, the curriculum or the learning rate."""
     given = {"curriculum": curriculum, "trace": trace, "rate_factor": rate_factor}
-    return Method(dial=True, changes=changes, like=FULL, **given)
+    return Method(dial=True, changes=changes, like=FULL, watched=True, **given)
 
 
 _WITHOUT = {f"loss__{name}_weight": 0.0 for name in ("reweighted", "geometry", "centroid")}
@@ -147,7 +149,7 @@ _SECOND_ABLATIONS = {
 }
 
 METHODS = {
-    FULL: Method(dial=True),
+    FULL: Method(dial=True, watched=True),
     PAIRED: Method(dial=True, first_reading=True, curriculum=as_first_read),
     "clip": Method(),
     "mean-centering": Method(maps_name="mean_centering", trained=False),
@@ -171,7 +173,7 @@ METHODS = {
     "tpc-cma-paired-not-gradient-aware": _ablation(curriculum__rho=inf, curriculum__slow_rate=1.0),
     "tpc-cma-paired-anchor-0": _ablation(curriculum__anchor=0.0),
     "tpc-cma-paired-anchor-0.3": _ablation(curriculum__anchor=0.3),
-    SECOND_CURRICULUM: Method(dial=True, first_reading=True, like=PAIRED),
+    SECOND_CURRICULUM: Method(dial=True, first_reading=True, like=PAIRED, watched=True),
     **_SECOND_ABLATIONS,
 }
 ABLATIONS = tuple(name for name, method in METHODS.items() if method.first_reading and method.changes)  # of the first

@@ -66,6 +66,7 @@ class Training(Part):
     precision: Literal["no", "bf16", "fp16"] = "no"
     compile: str | None = None  # a backend of torch.compile, such as inductor
     checkpoint_steps: Count = 100
+    watch_steps: Count | None = None  # of what is watched: steps from one look at validation accuracy to the next
     micro_batch_size: Count | None = None  # pairs a process puts through the towers at a time; the loss sees them all
 
 
@@ -187,10 +188,11 @@ class Profile(Part):
         return not loaded or (self.bases == "per-seed" and seed > 0)
 
     def training_of(self, method: str) -> Training:
-        """Return how a method of `tpccma.methods` is trained: all alike but for the learning rate."""
+        """Return how a method of `tpccma.methods` is trained: all alike but for the learning rate and being watched."""
         how = find_method(method)
         rate = self.learning_rates.get(how.like or method, self.fine_tune.learning_rate) * how.rate_factor
-        return self.fine_tune.model_copy(update={"learning_rate": rate})
+        watch = self.fine_tune.watch_steps if how.watched else None
+        return self.fine_tune.model_copy(update={"learning_rate": rate, "watch_steps": watch})
 
 
 def load_profile(name: "str | Path | Profile" = "demo", /, **changes) -> Profile:

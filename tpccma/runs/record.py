@@ -6,25 +6,25 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from tpccma.curriculum import check_alpha
 from tpccma.data import Corpus, load_corpus
 from tpccma.data.content import content_of_files
 from tpccma.files import write_whole
 from tpccma.methods import METHODS, check_method
 from tpccma.profiles import Profile
+from tpccma.runs.base_check import check_base
 from tpccma.runs.items import pack_items
 from tpccma.runs.jobs import BASE, Job
 from tpccma.runs.provenance import git_revision, hardware, versions
-from tpccma.runs.records import check_free, read_kept, read_record, record_path, save_record
+from tpccma.runs.records import check_free, read_kept, save_record
 from tpccma.runs.room import check_room
 from tpccma.runs.shared import corpus_of
+from tpccma.runs.stability import stability
 from tpccma.tasks.captioning import caption_pictures
 from tpccma.tasks.evaluation import TASKS, embed, evaluate, evaluate_whole
 from tpccma.training.encoders import load_encoder
 from tpccma.training.folder import UNKNOWN, this_process
-from tpccma.training.run import Run, base_run, check_seed, fine_tune
+from tpccma.training.run import Diverged, Run, base_run, check_seed, fine_tune
 
 CAPTIONS = "captions.json"  # in a run's folder: what was said of the test pictures
 
@@ -93,11 +93,16 @@ def run_job(
 ) -> dict:
     """Train, evaluate and record one job in this process; several of one profile load its data once.
 
-    Args and returns as `train_and_record`.
+    One that diverges is recorded too, see `record_diverged`. Args and returns as `train_and_record`.
     """
     check_room(profile, results_dir)
     corpus = corpus_of(profile)
-    return record_run(train(profile, job, runs_dir, corpus, fresh), corpus, results_dir, fresh)
+    try:
+        run = train(profile, job, runs_dir, corpus, fresh)
+    except Diverged as error:
+        logger.warning("%s", error)
+        return record_diverged(error.run, results_dir, fresh)
+    return record_run(run, corpus, results_dir, fresh)
 
 
 def train(profile: Profile, job: Job, runs_dir: str | Path, corpus: Corpus | None = None, fresh: bool = False) -> Run:
@@ -135,6 +140,17 @@ def record_run(
     return record
 
 
+def record_diverged(run: Run, results_dir: str | Path = "results", fresh: bool = False) -> dict:
+    """Record a run that came to no end: it has no measures but those of its log, and ``diverged``, which is 1.
+
+    Args and returns as `record_run`.
+    """
+    check_free(run.profile, (run.method, run.alpha, run.seed), run.content, results_dir)
+    record = make_record(run, stability(run) | {"diverged": 1.0}) | {"evaluation": _evaluation(run)}
+    save_record(record, results_dir, replace_other_code=fresh)
+    return record
+
+
 def _measured(run: Run, fresh: bool) -> dict | None:
     """Load what was measured of a run before, with the evaluation that the profile asks for; None where there is none.
 
@@ -163,7 +179,8 @@ def _measure(run: Run, corpus: Corpus | None) -> dict:
     scale = run.encoder.model.logit_scale.exp().item()
     corpus = corpus or load_corpus(run.profile)
     found = evaluate_whole(run, corpus)
-    record = make_record(run, found.metrics | {"logit_scale": scale}) | {"evaluation": _evaluation(run)}
+    metrics = found.metrics | {"logit_scale": scale} | stability(run)
+    record = make_record(run, metrics) | {"evaluation": _evaluation(run)}
     write_whole(run.folder / CAPTIONS, json.dumps(found.said, indent=1) + "\n")
     if read := corpus.report | _streamed(run):
         record["data"] = read
@@ -272,38 +289,3 @@ def _training(run: Run) -> dict | None:
     if how.loss and "sentences" in how.loss.inputs:
         settings["sentence_embeddings"] = "MiniLM" if run.profile.model.kind == "heads" else "frozen base text encoder"
     return settings
-
-
-def check_base(profile: Profile, results_dir: str | Path = "results") -> pd.DataFrame:
-    """See to it that the base model does what the profile expects of it, before anything is trained on top.
-
-    Wrong weights, activation, prompts or splits show here, in minutes.
-
-    Args:
-        profile: its ``expected`` names measures and their values; of one without, nothing is asked.
-        results_dir: where the record of the base lies.
-
-    Returns:
-        A table with a row for each measure that is expected: expected, measured, ok.
-
-    Raises:
-        FileNotFoundError: if the base has no record yet.
-        ValueError: if a measure is off by more than ``expected_within``.
-    """
-    if not profile.expected:
-        return pd.DataFrame(columns=["expected", "measured", "ok"])
-    path = record_path(profile.name, BASE, 0.0, 0, results_dir)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no {path}: measure the base model first, `tpccma train --profile {profile.name} --method base`"
-        )
-    table = pd.DataFrame({"expected": profile.expected}).assign(measured=pd.Series(read_record(path)["metrics"]))
-    table["ok"] = (table.measured - table.expected).abs() <= profile.expected_within
-    if not table.ok.all():
-        found = "; ".join(f"{row.Index} {row.measured:.3f}, expected {row.expected:.3f}" for row in table.itertuples())
-        raise ValueError(
-            f"{path}: the base model is off by more than {profile.expected_within:g} ({found}). Look at the weights, "
-            "their activation, the data's splits and the prompts before training; a profile for another model has "
-            "figures of its own in `expected`, or none"
-        )
-    return table

@@ -46,7 +46,7 @@ class Record(Strict):
         versions: of Python and packages.
         hardware: on what it was computed.
         wall_seconds: of its training, >= 0.
-        metrics: measure to value, each a finite number.
+        metrics: measure to value, each a finite number; a run that diverged has ``diverged`` and what its log tells.
         content: names its data where they lie in files, see `tpccma.data.content`.
         base: names the weights that it started from, see `tpccma.models.identity`; of some first records not known.
         training: the settings that it was trained with; None if it was not trained.

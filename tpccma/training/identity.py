@@ -35,6 +35,7 @@ TRAINING_CODE = (
     "training/batches.py",
     "training/objective.py",
     "training/traces.py",
+    "training/maps.py",
     "training/gradcache.py",
     "training/optimizer.py",
     "training/checkpoint.py",

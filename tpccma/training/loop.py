@@ -29,6 +29,7 @@ from tpccma.training.gradcache import MicroBatches, WholeBatch
 from tpccma.training.interruption import are_to_stop
 from tpccma.training.objective import Objective
 from tpccma.training.optimizer import make_optimizer, prepare_scale, warmup_cosine
+from tpccma.training.watch import Watch
 
 
 def start_accelerator(training: Training) -> Accelerator:
@@ -82,7 +83,9 @@ class Trainer:
         self.curriculum = method.curriculum(profile, alpha, self.total_steps)
         self.objective = Objective(method, profile, alpha, encoder, self.accelerator)
         self.accelerator.register_for_checkpointing(self.curriculum)
-        self.checkpoints = Checkpoints(folder, self.accelerator, log_columns(self.objective.columns))
+        self.watch = Watch(encoder, corpus, training.watch_steps)
+        columns = (*log_columns(self.objective.columns), *self.watch.columns)
+        self.checkpoints = Checkpoints(folder, self.accelerator, columns)
 
     def run(self) -> None:
         """Train to the last step, resuming the checkpoint in the folder if there is one.
@@ -96,6 +99,8 @@ class Trainer:
         with tqdm(total=self.total_steps, initial=self.step, desc=self.folder.name, unit="step", disable=None) as bar:
             for images, tokens in self.batches.between(self.step, self.total_steps):
                 row = self._take_step(images, tokens)
+                if self.accelerator.is_main_process:
+                    row |= self.watch.look(self.step)
                 self.checkpoints.log(row)
                 bar.update()
                 bar.set_postfix({key: f"{row[key]:.3g}" for key in ("loss", "alpha", "samples_per_second")})

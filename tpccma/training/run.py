@@ -13,18 +13,14 @@ leaves a checkpoint. What other code has made is told of, and made anew with ``f
 
 import os
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import pandas as pd
-import torch
-from torch import Tensor
 
 from tpccma.curriculum import check_alpha
 from tpccma.data import Corpus, load_corpus
 from tpccma.data.content import content_of_corpus, content_of_files
 from tpccma.methods import METHODS, Method, check_method, run_name
-from tpccma.methods.post_processing import PostProcessed
 from tpccma.models import Encoder, read_weights
 from tpccma.models.forms import load_into
 from tpccma.models.identity import weights_identity
@@ -35,9 +31,8 @@ from tpccma.training.folder import WEIGHTS, alone_in, code_of, is_finished, note
 from tpccma.training.identity import evaluation_code, fingerprint, joined, training_code
 from tpccma.training.interruption import are_to_stop, signals_held
 from tpccma.training.loop import Trainer
+from tpccma.training.maps import add_maps
 from tpccma.training.traces import traced
-
-MAP_PAIRS = 20_000  # pairs of a stream from which the maps of a post-processing are taken [ours]
 
 
 @dataclass
@@ -88,6 +83,19 @@ class Run:
         return run_name(self.method, self.alpha, self.seed)
 
 
+class Diverged(FloatingPointError):
+    """A training whose loss is no number any more.
+
+    Args:
+        message: says at which step.
+        run: as far as it came.
+    """
+
+    def __init__(self, message: str, run: Run | None = None):
+        super().__init__(message)
+        self.run = run
+
+
 def fine_tune(
     profile: str | Path | Profile = "demo",
     method: str = "tpc-cma",
@@ -120,7 +128,7 @@ def fine_tune(
     Raises:
         ValueError: for an unknown profile or method, or an alpha or seed out of range, before any work; or if the run
             that the curriculum goes by has diverged.
-        FloatingPointError: if the training diverges.
+        Diverged: if the training does; that is a FloatingPointError.
     """
     profile = load_profile(profile)
     alpha, seed = check_alpha(alpha), check_seed(seed)
@@ -132,10 +140,14 @@ def fine_tune(
     run = _new_run(profile, (method, alpha, seed), base.encoder, runs_dir, base.content, code)
     run.base = base.base
     if how.maps:
-        _add_maps(run, how, corpus)
+        add_maps(run.encoder, how, corpus or load_corpus(profile), seed)
     if how.trained:
         settings = load_profile(profile, **how.changes)
-        run.steps = _train(run, settings, profile.training_of(method), corpus, how, fresh)
+        try:
+            run.steps = _train(run, settings, profile.training_of(method), corpus, how, fresh)
+        except FloatingPointError as error:
+            run.steps = pd.read_csv(run.folder / LOG) if (run.folder / LOG).is_file() else run.steps
+            raise Diverged(str(error), run) from None
     else:
         _keep(run, fresh)
     return run
@@ -161,13 +173,6 @@ def _content(profile: Profile, corpus: Corpus | None) -> str:
     return content_of_files(profile.data) if corpus is None else content_of_corpus(corpus)
 
 
-def _add_maps(run: Run, how: Method, corpus: Corpus | None) -> None:
-    """Put a method's maps behind the towers of a run's model."""
-    corpus = corpus or load_corpus(run.profile)
-    encoder = run.encoder
-    encoder.model = PostProcessed(encoder.model, *how.maps(*_training_embeddings(encoder, corpus, run.seed)))
-
-
 def _keep(run: Run, fresh: bool) -> None:
     """Save a model that was not trained; it is made anew with every call, whatever lies there."""
     with alone_in(run.folder) as processes:
@@ -177,19 +182,6 @@ def _keep(run: Run, fresh: bool) -> None:
             note_code(run.folder, run.code["training"])
             run.encoder.save(run.folder / WEIGHTS)
         processes.wait_for_everyone()
-
-
-def _training_embeddings(encoder: Encoder, corpus: Corpus, seed: int) -> tuple[Tensor, Tensor]:
-    """Embed the pairs that fine-tuning would see, each picture with one caption; of a stream, the first `MAP_PAIRS`."""
-    encoder.use_gpu()
-    if corpus.stream is None:
-        images = encoder.embed_images(corpus.train.images)
-        return images, encoder.embed_texts([captions[0] for captions in corpus.train.captions])
-    count, size = min(MAP_PAIRS, corpus.stream.pairs), min(250, corpus.stream.pairs)
-    loader = corpus.stream.open(encoder.tokenizer, seed, 0, 1).batches(size, corpus.stream.workers)
-    found = [encoder.embed_batch(images, tokens) for images, tokens in islice(loader, count // size)]
-    images, texts = (torch.cat(part) for part in zip(*found, strict=True))
-    return images, texts
 
 
 def base_run(
