@@ -28,7 +28,7 @@ from tpccma.loss import CMALoss, centroid_distance, geometry_mismatch, paired_di
 from tpccma.methods import first_reading, losses
 from tpccma.methods.baseline import BaselineLoss
 from tpccma.methods.first_curriculum import FirstReadingCurriculum
-from tpccma.methods.first_reading import FirstReadingLoss
+from tpccma.methods.first_reading import FirstReadingLoss, reweighted_by_cosine
 from tpccma.metrics import divergences
 from tpccma.tasks.caption_scores import score_captions
 from tpccma.tasks.clustering import joint_clustering
@@ -339,7 +339,10 @@ def test_weights_of_another_kind_are_named():
 @pytest.mark.parametrize("hardness", [100.5, 1e20])
 def test_hardness_beyond_the_digits_of_float32_is_refused(hardness: float):
     # at 1e20 the pass would give 6e-15 for what is about 3
-    for use in (lambda: CMALoss(hardness=hardness), lambda: reweighted_contrast(unit(4), unit(4, 1), 5.0, hardness)):
+    of_pairs = unit(4), unit(4, 1), 5.0, hardness
+    uses = [lambda: CMALoss(hardness=hardness), lambda: reweighted_contrast(*of_pairs)]
+    uses += [lambda: FirstReadingLoss(hardness=hardness), lambda: reweighted_by_cosine(*of_pairs)]
+    for use in uses:
         with pytest.raises(ValueError, match=r"hardness must be a number, from 0 to 100, got"):
             use()
 
@@ -797,6 +800,7 @@ def run_gap(folder: Path) -> Result:
 
 
 @pytest.mark.parametrize("value", [-1.0, 101.0, 1e20, math.nan, math.inf])
-def test_hardness_is_refused_before_a_profile_is_used(value: float):
-    with pytest.raises(ValueError, match=r"profile demo: loss.hardness: "):
-        load_profile("demo", loss__hardness=value)
+@pytest.mark.parametrize("place", ["loss", "first_reading__loss"])
+def test_hardness_is_refused_before_a_profile_is_used(place: str, value: float):
+    with pytest.raises(ValueError, match=rf"profile demo: {place.replace('__', '.')}.hardness: "):
+        load_profile("demo", **{f"{place}__hardness": value})

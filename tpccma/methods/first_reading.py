@@ -11,6 +11,7 @@ Legend: B pairs in the global batch, D embedding width.
 """
 
 import math
+from functools import partial
 
 import torch
 from open_clip.loss import ClipLoss
@@ -19,7 +20,7 @@ from torch import Tensor
 from tpccma.checks import Checked, alike, check_scale, scalar_beside
 from tpccma.curriculum import check_alpha, check_number
 from tpccma.fused import TERM_NAMES, shares
-from tpccma.loss import centroid_distance, gather_pair, paired_distance
+from tpccma.loss import MOST_HARDNESS, centroid_distance, gather_pair, paired_distance
 
 
 def check_weights(name: str, weights: dict[str, float]) -> dict[str, float]:
@@ -42,7 +43,7 @@ class FirstReadingLoss(ClipLoss):
         geometry_weight: weight of `mean_geometry_mismatch`, >= 0.
         centroid_weight: weight of `tpccma.loss.centroid_distance`, >= 0.
         paired_weight: weight of `tpccma.loss.paired_distance`, >= 0.
-        hardness: beta of the negative re-weighting, >= 0; 0 weighs all negatives alike.
+        hardness: beta of the negative re-weighting, 0 to 100; 0 weighs all negatives alike.
         projected: whether `read` projects the gradients on the tangent planes of the sphere, as the second reading's
             curriculum takes them.
         **clip_arguments: `ClipLoss`'s own: gather_with_grad, rank, world_size ...
@@ -55,7 +56,7 @@ class FirstReadingLoss(ClipLoss):
 
     term_names = TERM_NAMES
     alpha = Checked(lambda name, value: check_alpha(value))
-    hardness = Checked(check_number)
+    hardness = Checked(partial(check_number, high=MOST_HARDNESS))
     weights = Checked(check_weights)
 
     def __init__(
@@ -182,7 +183,7 @@ def reweighted_by_cosine(x: Tensor, y: Tensor, logit_scale: Tensor, hardness: fl
         x: (B, D) image embeddings, rows of unit length.
         y: (B, D) text embeddings, rows of unit length.
         logit_scale: scalar s.
-        hardness: beta >= 0.
+        hardness: beta, 0 to 100.
 
     Returns:
         A scalar, the mean over the 2 B anchors; 0 for a batch of one pair.
@@ -190,7 +191,7 @@ def reweighted_by_cosine(x: Tensor, y: Tensor, logit_scale: Tensor, hardness: fl
     Source: the first reading [ours], after Robinson et al., arXiv 2010.04592, where the weight is a power of the logit.
     """
     x, y = alike(torch.float32, x=x, y=y)
-    logit_scale, hardness = check_scale(logit_scale), check_number("hardness", hardness)
+    logit_scale, hardness = check_scale(logit_scale), check_number("hardness", hardness, high=MOST_HARDNESS)
     if len(x) < 2:
         return (x.sum() + y.sum()) * 0
     return (_anchor_losses(x, y, logit_scale, hardness).mean() + _anchor_losses(y, x, logit_scale, hardness).mean()) / 2

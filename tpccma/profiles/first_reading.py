@@ -15,7 +15,7 @@ class FirstLoss(Part):
     geometry_weight: NotNegative = 10.0
     centroid_weight: NotNegative = 1.0
     paired_weight: NotNegative = 10.0
-    hardness: NotNegative = 1.0
+    hardness: Annotated[float, Field(ge=0, le=100)] = 1.0
 
     def identity(self) -> dict[str, Any]:
         """Return what names a run, with a correction that was a setting then and was always off."""
