@@ -11,6 +11,7 @@ from tests.conftest import FOUND
 from tpccma.profiles import Profile
 from tpccma.runs.records import load_records, record_path
 from tpccma.runs.verify import DRIFT, compare, verify, verify_some
+from tpccma.training.identity import fingerprint
 
 HARDWARE = {"machine": "x86_64", "threads": 1, "device": "AMD EPYC", "processor": "cpu family 25, model 17, stepping 1"}
 RECORD = {
@@ -117,7 +118,7 @@ def test_nothing_to_compare_is_no_repeat():
 
 def test_runs_are_drawn_by_seed(record: dict, tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for seed in range(2, 12):
-        moved = record | {"seed": seed}
+        moved = record | {"seed": seed, "fingerprint": fingerprint(tiny_profile, record["method"], 0.0, seed)}
         record_path("demo", record["method"], 0.0, seed, tmp_path / "results").write_text(json.dumps(moved))
     tasks: list[dict] = []
     monkeypatch.setattr(tpccma.runs.verify, "run_all", lambda work, given, jobs: tasks.append(given) or [])
@@ -126,6 +127,23 @@ def test_runs_are_drawn_by_seed(record: dict, tiny_profile: Profile, tmp_path: P
     drawn = [list(noted) for noted in tasks]
     assert [len(set(names)) for names in drawn] == [4, 4, 4]
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"fingerprint": "ffff0000"}, "with other settings than the profile names now"),
+        ({"content": "0123456789abcdef"}, "with other data than"),
+        ({"fingerprint": "ffff0000", "content": "0123456789abcdef"}, "with other settings and data than"),
+    ],
+)
+def test_run_of_other_settings_or_data_is_refused_before_it_is_repeated(
+    change: dict, named: str, record: dict, tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    record_path("demo", record["method"], 0.0, 1, tmp_path / "results").write_text(json.dumps(record | change))
+    monkeypatch.setattr(tpccma.runs.verify, "run_all", lambda *given: pytest.fail("repeated"))
+    with pytest.raises(ValueError, match=f"mean-centering-a0-s1 of profile 'demo' was recorded {named}"):
+        list(verify_some(tiny_profile, 1, results_dir=tmp_path / "results"))
 
 
 def test_run_that_fails_is_named(record: dict, tiny_profile: Profile, tmp_path: Path, monkeypatch, in_threads):

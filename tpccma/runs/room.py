@@ -15,21 +15,34 @@ PARTS = ("data", "model", "base", "fine_tune", "loss", "curriculum", "first_read
 def check_room(profile: Profile, results_dir: str | Path = "results") -> None:
     """See to it that there is room for a profile's records: a folder to write to, and not another profile's.
 
-    A profile that differs from the one that ships by its name, in more than places, is one of its own. It may keep the
-    name, as small trials of ``demo`` do, where no training of the shipped one is recorded.
-
     Args:
         profile: whose runs are to be recorded.
         results_dir: where the records go.
 
     Raises:
         OSError: if it cannot be written to.
+        ValueError: see `check_records`.
+    """
+    for place in (Path(results_dir), Path(results_dir) / profile.name):
+        _check_writable(place)
+    check_records(profile, results_dir)
+
+
+def check_records(profile: Profile, results_dir: str | Path = "results") -> None:
+    """See to it that the records of a profile's name are its own.
+
+    A profile that differs from the one that ships by its name, in more than places, is one of its own. It may keep the
+    name, as small trials of ``demo`` do, where no training of the shipped one is recorded.
+
+    Args:
+        profile: whose records are to be used.
+        results_dir: where they lie.
+
+    Raises:
         ValueError: if it holds records of the shipped profile, from which this one differs; the message says in what.
             Where the shipped one's weights would have to be fetched to tell, all records but its own count.
     """
     folder = Path(results_dir) / profile.name
-    for place in (folder.parent, folder):
-        _check_writable(place)
     shipped = load_profile(profile.name) if profile.name in profile_names() else profile
     differs = differences(profile, shipped)
     other = (

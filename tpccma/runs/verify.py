@@ -15,10 +15,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from tpccma.data.content import content_of_files
 from tpccma.profiles import Profile
 from tpccma.runs.jobs import Job
 from tpccma.runs.record import run_job
 from tpccma.runs.records import load_records
+from tpccma.runs.room import check_records, is_record_of
 from tpccma.runs.workers import run_all
 
 ROUNDING = 1e-4  # how far any measure may be off where hardware, threads and versions are the recorded ones
@@ -150,6 +152,19 @@ def _machines_differ(record: dict, again: dict) -> str:
     return ", ".join(told)
 
 
+def _check_own(records: list[dict], profile: Profile) -> None:
+    content = content_of_files(profile.data)
+    for record in records:
+        wrong = [] if is_record_of(record, profile) else ["settings"]
+        wrong += [] if record.get("content", "") == content else ["data"]
+        if wrong:
+            run = Job(record["method"], record["alpha"], record["seed"]).name
+            raise ValueError(
+                f"{run} of profile {profile.name!r} was recorded with other {' and '.join(wrong)} than the profile "
+                "names now, so it cannot be repeated; say the profile and data that it was made from"
+            )
+
+
 def verify_some(
     profile: Profile, count: int, seed: int = 0, jobs: int = 1, results_dir: str | Path = "results"
 ) -> Iterator[Repeat]:
@@ -166,14 +181,17 @@ def verify_some(
         What came of each, as it ends.
 
     Raises:
-        ValueError: if there are not as many.
+        ValueError: if there are not as many; or if they were made from other settings or data than the profile names,
+            which says nothing of whether they repeat.
     """
+    check_records(profile, results_dir)
     records = [record for record in load_records(results_dir) if record["profile"] == profile.name]
     if count > len(records):
         raise ValueError(
             f"cannot verify {count} runs: profile {profile.name!r} has {len(records)} records in {results_dir}"
         )
     chosen = random.Random(seed).sample(records, count)
+    _check_own(chosen, profile)
     tasks = {Job(r["method"], r["alpha"], r["seed"]).name: (r, profile) for r in chosen}
     for name, result in run_all(verify, tasks, jobs):
         failed = isinstance(result, BaseException)
