@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 import tpccma.runs.rates
 import tpccma.runs.record
+import tpccma.runs.records
 import tpccma.runs.sweep
 from tests.conftest import CENTRED, FOUND
 from tests.paper_world import PAIRS, SHARDS, write_world
@@ -277,6 +278,35 @@ def test_verify_repeats_a_recorded_run(
     (found,) = json.loads(run("verify", *shell, "--json").stdout)
     assert (found["run"], found["outcome"]) == ("mean-centering-a0-s1", verdict)
     assert {row["measure"] for row in found["measures"]} == record["metrics"].keys() >= FOUND.keys()
+
+
+def test_verify_refuses_what_other_settings_have_made(shell: list[str], tiny_profile: Profile, record: dict):
+    other = load_profile(tiny_profile, evaluation__kmeans_restarts=7)
+    Path("other.yaml").write_text(yaml.safe_dump(other.model_dump(mode="json")))
+    named = "mean-centering-a0-s1 of profile 'demo' was recorded with other settings than the profile names now"
+    refused(run("verify", "--profile", "other.yaml"), named)
+
+
+def test_verify_of_a_changed_profile_names_in_what_it_differs_from_the_one_that_ships(tmp_path: Path):
+    path = tmp_path / "changed.yaml"
+    path.write_text("extends: demo\nname: demo\nfine_tune: {epochs: 3}\n")
+    named = "'demo' differs from the one that ships by that name (in fine_tune.epochs)"
+    refused(run("verify", "--profile", path, "--results-dir", RESULTS), named)
+
+
+def test_csv_in_a_folder_that_became_read_only_is_named(shell: list[str], record: dict, monkeypatch):
+    Path("results/results.csv").unlink()
+    write = tpccma.runs.records.write_whole
+
+    def read_only(path: Path, text: str) -> None:
+        if Path(path).suffix == ".csv":
+            raise OSError(30, "Read-only file system", str(path))
+        write(path, text)
+
+    monkeypatch.setattr(tpccma.runs.records, "write_whole", read_only)
+    result = run("train", *shell, "--method", "mean-centering", "--alpha", "0", "--seed", "1")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1].startswith("error: results/results.csv is not what the records say and")
 
 
 @pytest.mark.parametrize("count, named", [("0", "must be 1 or more, got 0"), ("-2", "-2"), ("2", "has 1 records")])

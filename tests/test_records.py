@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import runpy
 import subprocess
 from dataclasses import replace
@@ -10,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import tpccma.runs.record
 import tpccma.runs.records
 from tpccma import load_profile
+from tpccma.cli import app
 from tpccma.evidence.table import SCALE_FREE, load_results
 from tpccma.models.identity import weights_identity
 from tpccma.runs import provenance
@@ -403,6 +406,32 @@ def test_number_that_was_edited_in_the_csv_is_not_believed(run: Run, tmp_path: P
     path.write_text(path.read_text().replace("0.25", "0.95"))
     assert load_results(tmp_path).cider.tolist() == [0.25]
     assert "0.95" not in path.read_text()
+
+
+def test_csv_that_cannot_be_written_is_named_and_its_rows_are_read_all_the_same(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+):
+    save(run, tmp_path)
+    path = tmp_path / "results.csv"
+    before = path.read_text().replace("0.25", "0.95")
+    path.write_text(before)  # what the records do not say
+    monkeypatch.setattr(tpccma.runs.records, "write_whole", on_a_read_only_disk)
+    said = f"{path} is not what the records say and cannot be written (Read-only file system): make room and its folder"
+    for write in (build_csv, lambda folder: save(run, folder)):  # that record is there already
+        with pytest.raises(OSError, match=re.escape(said)):
+            write(tmp_path)
+    assert load_results(tmp_path).cider.tolist() == [0.25]
+    assert said in caplog.text and path.read_text() == before
+    path.unlink()
+    result = CliRunner().invoke(app, ["claims", "--results-dir", str(tmp_path)])
+    assert (result.exit_code, path.exists()) == (0, False) and "C8" in result.stdout
+    monkeypatch.undo()
+    caplog.clear()
+    assert load_results(tmp_path).cider.tolist() == [0.25] and path.exists() and caplog.text == ""
+
+
+def on_a_read_only_disk(path: Path, text: str) -> None:
+    raise OSError(30, "Read-only file system", str(path))
 
 
 def test_csv_without_records_is_read_as_it_is(run: Run, tmp_path: Path):

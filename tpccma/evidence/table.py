@@ -8,7 +8,7 @@ import pandas as pd
 from tpccma.methods import FULL, PAIRED
 from tpccma.profiles import profile_names
 from tpccma.runs.jobs import DIAL
-from tpccma.runs.records import build_csv, record_path, record_paths
+from tpccma.runs.records import csv_now, record_path, record_paths
 from tpccma.runs.tables import RESULT, read_table
 
 SCALE_FREE = "distribution_gap_scale_free"
@@ -20,8 +20,9 @@ DIALS = (FULL, PAIRED)  # the second reading of the method and the first
 def load_results(results_dir: str | Path = "results", profile: str | None = None) -> pd.DataFrame:
     """Read the CSV, all of it or one profile's rows.
 
-    Where records lie beside it, it is built anew if it is not what they say: a row was lost, or a number edited. Where
-    a record was made before the scale-free distribution gap was measured, the gap is worked out from what it holds.
+    Where records lie beside it, it is built anew if it is not what they say: a row was lost, or a number edited; in a
+    folder that cannot be written to, they are read in its place. Where a record was made before the scale-free
+    distribution gap was measured, the gap is worked out from what it holds.
 
     Args:
         results_dir: where ``results.csv`` lies.
@@ -37,11 +38,10 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
             `tpccma.runs.tables.read_table`.
     """
     path = Path(results_dir) / "results.csv"
-    if record_paths(results_dir):
-        build_csv(results_dir)
-    if not path.is_file():
+    text = csv_now(results_dir) if record_paths(results_dir) else None
+    if text is None and not path.is_file():
         raise FileNotFoundError(f"no {path} and no records there: name their folder, or record runs by `tpccma sweep`")
-    table = read_table(path)
+    table = read_table(path, text=text)
     table["model"] = table.method.where(table.method != DIAL, "alpha " + table.alpha.map("{:g}".format))
     table["record"] = _records_of(table, {str(path) for path in record_paths(results_dir)}, results_dir)
     table[SCALE_FREE] = table.get(SCALE_FREE, scale_free_gap(table)).fillna(scale_free_gap(table))

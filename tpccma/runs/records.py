@@ -1,6 +1,7 @@
 """Records of runs: one JSON file each, and one CSV built from all of them. Reading them needs no torch."""
 
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from tpccma.runs.tables import RESULT
 
 if TYPE_CHECKING:
     from tpccma.profiles import Profile
+
+logger = logging.getLogger(__name__)
 
 BENCHMARKS = "benchmarks"  # a folder beside the profiles' whose files are no records, see `tpccma.runs.benchmark`
 KEYS = RESULT
@@ -112,11 +115,30 @@ def load_records(results_dir: str | Path = "results") -> list[dict]:
 
 
 def build_csv(results_dir: str | Path = "results") -> Path:
-    """Build ``results.csv`` where it is not what the records say."""
+    """Build ``results.csv`` where it is not what the records say.
+
+    Raises:
+        OSError: naming it and the remedy, if it cannot be written.
+    """
     path, text = Path(results_dir) / "results.csv", csv_of(load_records(results_dir))
     if not path.is_file() or path.read_bytes() != text.encode():
-        write_whole(path, text)
+        try:
+            write_whole(path, text)
+        except OSError as error:
+            raise type(error)(
+                f"{path} is not what the records say and cannot be written ({error.strerror or error}): make room and "
+                "its folder writable, and run again"
+            ) from None
     return path
+
+
+def csv_now(results_dir: str | Path = "results") -> str:
+    """Return ``results.csv`` as the records say it; built in passing, where it is not so and can be written."""
+    try:
+        return build_csv(results_dir).read_text(encoding="utf-8")
+    except OSError as error:
+        logger.warning("%s; what the records say is taken", error)
+        return csv_of(load_records(results_dir))
 
 
 def csv_of(records: list[dict]) -> str:

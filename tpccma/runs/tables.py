@@ -1,5 +1,6 @@
 """CSV files as this project writes them, of which somebody may have edited one: read strictly."""
 
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ WORDS = ("profile", "method", "base", "model")  # the columns that hold no numbe
 NOTES = ("grid", "training_code", "evaluation_code", "commit")  # nor do these, of learning_rates.csv
 
 
-def read_table(path: str | Path, keys: tuple[str, ...] = RESULT) -> pd.DataFrame:
+def read_table(path: str | Path, keys: tuple[str, ...] = RESULT, text: str | None = None) -> pd.DataFrame:
     """Read ``results.csv`` or ``learning_rates.csv``.
 
     Args:
         path: of the file.
         keys: the columns that name a row, `RESULT`, `RATE` or `TRIAL`.
+        text: what the file should hold, to be read in its place.
 
     Returns:
         Its rows; a measure that a row lacks is NaN.
@@ -28,7 +30,9 @@ def read_table(path: str | Path, keys: tuple[str, ...] = RESULT) -> pd.DataFrame
     notes = NOTES if keys == TRIAL else ()
     words = dict.fromkeys((*WORDS, *notes), str)  # a profile may be named NA or 7
     try:
-        table = pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(
+            path if text is None else StringIO(text), dtype=words, keep_default_na=False, na_values=[""]
+        )
     except ValueError as error:
         raise ValueError(f"{path} is no table: {error}; remove it and build it anew") from None
     wrong = [f"it lacks the column {key}" for key in keys if key not in table]
