@@ -55,7 +55,7 @@ CLOUDS = [unrelated, clustered, nearly_equal, in_one_cone, in_two_cones, matched
 @pytest.fixture(autouse=True)
 def several_spans(monkeypatch):
     """Let the rows below be taken in spans of 512 rows and blocks of 128, the last ones shorter."""
-    monkeypatch.setattr(MODULE, "SPAN", 512 * 64)
+    monkeypatch.setattr(MODULE, "SPAN", 512)
     monkeypatch.setattr(MODULE, "BLOCK", 128 * 64)
 
 

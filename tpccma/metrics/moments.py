@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tpccma.metrics.checks import SAFE, UNIT_TOLERANCE, Rows, array, check_same_shape, check_shape, real, unit_rows
 
-SPAN = 2**24  # numbers of one modality that are summed before anything is decided
-BLOCK = 2**18  # of them taken at a time on a CPU: what stays in a core's cache; a GPU takes all
+SPAN = 2**20  # rows that are summed before anything is decided
+BLOCK = 2**18  # numbers of one modality taken at a time on a CPU: what stays in a core's cache
+DEVICE_BLOCK = 2**26  # on a GPU, where each operation costs its launch: 256 MiB
 LOST = 0.1  # share of a mean square that must be left about the mean: with less, float32 has too few digits for 1e-6
 
 
@@ -38,10 +39,9 @@ def moments(x: Rows, y: Rows, normalize: bool = False, minimum: int = 2) -> Tens
         check_shape(rows, name, minimum)
         real(rows[:1], name)
     check_same_shape(x, y)
-    rows = max(1, SPAN // x.shape[1])
     whole = None
-    for first in range(0, len(x), rows):
-        span = x[first : first + rows], y[first : first + rows]
+    for first in range(0, len(x), SPAN):
+        span = x[first : first + SPAN], y[first : first + SPAN]
         found = _quick(*span, normalize)
         found = _checked(*span, normalize, first) if found is None else found
         whole = found if whole is None else pooled(torch.stack([whole, found]))
@@ -70,18 +70,23 @@ def _quick(x: Rows, y: Rows, normalize: bool) -> Tensor | None:
     """Moments from sums in the rows' own precision; None where a length looks wrong or too few digits would be left."""
     lengths, sums = _sums(x, y, normalize)
     low, high = (SAFE, 1 / SAFE) if normalize else (1 - UNIT_TOLERANCE, 1 + UNIT_TOLERANCE)
-    shortest, longest = (end.item() for end in lengths[:2].aminmax())
-    if not (low <= shortest and longest <= high):  # NaN is neither
-        return None
+    ends = torch.stack(lengths[:2].aminmax())
     if normalize:
         lengths[:2] = 1
     means = sums.sum(dim=0, dtype=torch.float64) / len(x)
-    norms = torch.linalg.vector_norm(lengths, dim=1, dtype=torch.float64).tolist()
-    of_x, of_y, apart = (norm**2 / len(x) for norm in norms)
-    about = of_x + of_y - means.norm().item() ** 2, apart - torch.dist(*means).item() ** 2
-    if about[0] < LOST * (of_x + of_y) or about[1] < LOST * apart:
+    norms = torch.linalg.vector_norm(lengths, dim=1, dtype=torch.float64)
+    measured = torch.cat([ends, norms, torch.stack([means.norm(), torch.dist(*means)])])
+    shortest, longest, of_x, of_y, apart, *offsets = measured.tolist()  # all at once: a GPU is waited for
+    if not (low <= shortest and longest <= high):  # NaN is neither
         return None
-    return torch.cat([means.new_tensor([len(x), *about]), means.flatten()])
+    squares = (of_x**2 + of_y**2) / len(x), apart**2 / len(x)
+    about = [square - offset**2 for square, offset in zip(squares, offsets, strict=True)]
+    if any(left < LOST * square for left, square in zip(about, squares, strict=True)):
+        return None
+    found = torch.cat([means.new_empty(3), means.flatten()])
+    for place, number in enumerate((len(x), *about)):
+        found[place] = number
+    return found
 
 
 def _sums(x: Rows, y: Rows, normalize: bool) -> tuple[Tensor, Tensor]:
@@ -125,7 +130,7 @@ def _checked(x: Rows, y: Rows, normalize: bool, first: int) -> Tensor:
 
 
 def _rows_of_block(x: Rows) -> int:
-    numbers = SPAN if isinstance(x, Tensor) and x.is_cuda else BLOCK
+    numbers = DEVICE_BLOCK if isinstance(x, Tensor) and x.is_cuda else BLOCK
     return min(len(x), max(1, numbers // x.shape[1]))
 
 
