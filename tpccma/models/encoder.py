@@ -85,7 +85,7 @@ class Encoder:
         if torch.cuda.is_available():
             self.model.to(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
 
-    def embed_images(self, images: InParts, batch_size: int = 500) -> Tensor:
+    def embed_images(self, images: InParts, batch_size: int = 200) -> Tensor:
         """Embed pictures in evaluation mode.
 
         Args:

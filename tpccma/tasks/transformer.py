@@ -62,8 +62,7 @@ class Block(nn.Module):
         Returns:
             (T, width), one row a word.
         """
-        query, key, value = self._split(places.pad(self._inputs(x)))
-        mixed = places.pack(attend(query, key, value).transpose(1, 2).flatten(2))
+        mixed = places.pack(attend(places.pad(self._inputs(x)), self.heads))
         return self._outputs(x.index_select(0, places.row[places.words]) if shared else x, mixed)
 
     def extend(self, x: Tensor, past: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -90,8 +89,18 @@ class Block(nn.Module):
         return x + self.mlp(self.mlp_norm(x))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Causal attention among a few places, (B, heads, L, width / heads) each; torch's own takes longer to set out."""
-    later = torch.full((query.shape[2],) * 2, -torch.inf, device=query.device, dtype=query.dtype).triu(1)
-    products = torch.baddbmm(later, query.flatten(0, 1), key.flatten(0, 1).mT, alpha=query.shape[3] ** -0.5)
-    return (products.softmax(-1) @ value.flatten(0, 1)).view_as(query)
+def attend(inputs: Tensor, heads: int) -> Tensor:
+    """Causal attention among a few places; torch's own takes longer to set out.
+
+    Args:
+        inputs: queries, keys and values (B, L, 3 * width).
+        heads: that share the width.
+
+    Returns:
+        (B, L, width).
+    """
+    shape = inputs.shape[0], heads
+    query, key, value = inputs.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).flatten(1, 2).unbind()
+    later = torch.full((inputs.shape[1],) * 2, -torch.inf, device=inputs.device, dtype=inputs.dtype).triu(1)
+    weights = torch.baddbmm(later, query, key.mT, alpha=query.shape[2] ** -0.5).softmax(-1)
+    return (weights @ value).unflatten(0, shape).transpose(1, 2).flatten(2)
