@@ -33,6 +33,7 @@ TINY = {
     "fine_tune__epochs": 2,  # of 8 steps
     "fine_tune__batch_size": 32,
     "fine_tune__checkpoint_steps": 5,
+    "floor__weight": 10.0,
     "evaluation__kmeans_restarts": 1,
     "evaluation__bootstrap_resamples": 20,
     "evaluation__decoder": {"width": 32, "layers": 1, "heads": 2, "steps": 20, "warmup_steps": 2, "batch_size": 64},

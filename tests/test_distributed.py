@@ -33,6 +33,7 @@ PROFILE = {
     "fine_tune__learning_rate": 1e-3,
     "first_reading__curriculum__rho": 0.5,  # so that the cap binds
     "learning_rates": {},
+    "floor__weight": 10.0,
 }
 
 

@@ -10,6 +10,7 @@ from tpccma import base_run, fine_tune, load_profile
 from tpccma.data import Corpus, Pairs
 from tpccma.methods import (
     ABLATIONS,
+    FLOOR,
     METHODS,
     PAIRED,
     SECOND_ABLATIONS,
@@ -80,7 +81,7 @@ def run_of(tiny_profile: Profile, tiny_corpus: Corpus, runs_dir: Path):
 def test_every_method_of_the_comparison_is_there():
     paper = {"mean-centering", "align-clip", "m2-mix", "clip-refine", "cs-aligner"}  # the paper's baselines
     relatives = {"mind-the-gap", "i0t-async", "realign", "fahim", "modgap"}
-    both = {"tpc-cma", PAIRED, SECOND_CURRICULUM}
+    both = {"tpc-cma", PAIRED, SECOND_CURRICULUM, FLOOR}
     assert both | {"clip"} | paper | relatives == set(METHODS) - {*ABLATIONS, *SECOND_ABLATIONS}
 
 
@@ -108,7 +109,7 @@ def test_run_that_a_curriculum_goes_by_is_of_the_same_rate_and_another_one():
 
 
 def test_only_both_readings_and_the_ablations_have_a_dial():
-    assert {name for name, method in METHODS.items() if method.dial} == {*FIRST, SECOND_CURRICULUM, *SECOND}
+    assert {name for name, method in METHODS.items() if method.dial} == {*FIRST, SECOND_CURRICULUM, FLOOR, *SECOND}
 
 
 def test_post_processing_is_what_is_not_trained():
@@ -147,11 +148,13 @@ def test_learning_rates_are_those_of_the_profile_or_fine_tunes(tiny_profile: Pro
     for factor in (3, 10):
         found = [rates.pop(f"tpc-cma{kind}-rate-{factor}") for kind in ("", "-fixed-alpha")]
         assert found == pytest.approx([factor * 7e-4] * 2)
-    assert {rates.pop(name) for name in SECOND if "rate" not in name} == {7e-4}
+    assert {rates.pop(name) for name in (FLOOR, *SECOND) if "rate" not in name} == {7e-4}
     assert rates.pop("clip") == 1e-5
     assert set(rates.values()) == {4e-4}
     same = profile.fine_tune.model_dump(exclude={"learning_rate"})
-    assert all(profile.training_of(name).model_dump(exclude={"learning_rate"}) == same for name in METHODS)
+    for name, method in METHODS.items():
+        looks = {"watch_steps": 31 if method.watched else None}  # the demo's
+        assert profile.training_of(name).model_dump(exclude={"learning_rate"}) == same | looks
 
 
 def test_training_of_an_unknown_method_is_named():
@@ -209,18 +212,20 @@ def test_fingerprint_counts_an_ablations_changes(tiny_profile: Profile):
 def test_settings_of_each_reading_are_part_of_its_own_fingerprints(tiny_profile: Profile):
     second = load_profile(tiny_profile, loss__hardness=3.0)
     changed = {name for name in METHODS if marks_differ(tiny_profile, second, name)}
-    assert changed == {*SECOND} - {"tpc-cma-beta-0"}  # which sets it itself
+    assert changed == {FLOOR, *SECOND} - {"tpc-cma-beta-0"}  # which sets it itself
     first = load_profile(tiny_profile, first_reading__loss__hardness=3.0)
     trained = {name for name, method in METHODS.items() if method.trained}
-    assert {name for name in METHODS if marks_differ(tiny_profile, first, name)} == trained - {*SECOND}
+    assert {name for name in METHODS if marks_differ(tiny_profile, first, name)} == trained - {FLOOR, *SECOND}
+    floor = load_profile(tiny_profile, floor__weight=3.0)
+    assert {name for name in METHODS if marks_differ(tiny_profile, floor, name)} == {FLOOR}
 
 
 def test_curriculum_is_part_of_the_fingerprints_of_what_trains_under_it(tiny_profile: Profile):
     second = load_profile(tiny_profile, curriculum__patience=0.1)
-    assert {name for name in METHODS if marks_differ(tiny_profile, second, name)} == {*SECOND, SECOND_CURRICULUM}
+    assert {name for name in METHODS if marks_differ(tiny_profile, second, name)} == {*SECOND, FLOOR, SECOND_CURRICULUM}
     first = load_profile(tiny_profile, first_reading__curriculum__rho=3.0)
     changed = {name for name in METHODS if marks_differ(tiny_profile, first, name)}
-    assert changed & {*SECOND, SECOND_CURRICULUM} == set() and PAIRED in changed and "clip" in changed
+    assert changed & {*SECOND, FLOOR, SECOND_CURRICULUM} == set() and PAIRED in changed and "clip" in changed
 
 
 def marks_differ(one: Profile, other: Profile, method: str) -> bool:

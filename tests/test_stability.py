@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tpccma import fine_tune, load_profile
 from tpccma.data import Corpus
-from tpccma.methods import METHODS, SECOND_ABLATIONS, SECOND_CURRICULUM
+from tpccma.methods import FLOOR, METHODS, SECOND_ABLATIONS, SECOND_CURRICULUM
 from tpccma.models import read_weights
 from tpccma.profiles import Profile
 from tpccma.runs.jobs import Job
@@ -58,7 +58,7 @@ def test_spike_is_at_most_what_single_steps_show_and_knows_no_unit(losses: list[
 
 def test_what_is_watched_is_the_second_reading_and_what_it_is_set_against():
     watched = {name for name, method in METHODS.items() if method.watched}
-    assert watched == {"tpc-cma", SECOND_CURRICULUM, *SECOND_ABLATIONS}
+    assert watched == {"tpc-cma", SECOND_CURRICULUM, FLOOR, *SECOND_ABLATIONS}
     for name in ("demo", "fashion", "demo-shift", "fashion-masked"):
         profile = load_profile(name)
         assert profile.training_of("tpc-cma").watch_steps and profile.training_of("tpc-cma-paired").watch_steps is None

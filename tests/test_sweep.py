@@ -51,7 +51,7 @@ def test_plan_has_five_seeds_of_every_method_and_alpha(profile: str):
     others |= {"mind-the-gap", "i0t-async", "realign", "fahim", "modgap"}
     wanted = {(method, alpha) for method in ("tpc-cma", "tpc-cma-paired") for alpha in alphas}
     wanted |= {(method, 0.0) for method in others}
-    wanted |= {("tpc-cma-paired-second-curriculum", alpha) for alpha in (0.05, 0.5)}
+    wanted |= {(f"tpc-cma-{name}", alpha) for name in ("paired-second-curriculum", "floor") for alpha in (0.05, 0.5)}
     assert wanted <= set(seeds)
     assert set(seeds) - wanted == {(method, 0.5) for method in (*ABLATIONS, *SECOND_ABLATIONS)}
     assert all(seeds[setting] == 5 for setting in wanted) and {job.seed for job in jobs} == set(range(5))
@@ -81,7 +81,7 @@ def test_second_round_comes_after_the_first_and_repeats_nothing(profile: str):
     "jobs, ablations", [(first_round("demo"), ABLATIONS), (second_round("demo"), SECOND_ABLATIONS)]
 )
 def test_round_goes_seed_by_seed_ablations_last(jobs: list[Job], ablations: tuple[str, ...]):
-    late = {*ablations, "tpc-cma-paired-second-curriculum"}
+    late = {*ablations, "tpc-cma-paired-second-curriculum", "tpc-cma-floor"}
     parts = [[job.seed for job in jobs if (job.method in late) == ablation] for ablation in (False, True)]
     assert all(parts) and all(seeds == sorted(seeds) for seeds in parts)
     assert [job.method in late for job in jobs] == [False] * len(parts[0]) + [True] * len(parts[1])

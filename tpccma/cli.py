@@ -196,9 +196,8 @@ def sweep(
     """Record every run of a profile that is missing; killed and run again, it goes on."""
     from tpccma.runs.sweep import sweep as record_missing
 
-    failed = record_missing(
-        _find_profile(profile, data_dir, images_dir, captions), jobs, runs_dir, results_dir, fresh=fresh
-    )
+    found = _find_profile(profile, data_dir, images_dir, captions)
+    failed = record_missing(found, jobs, runs_dir, results_dir, fresh=fresh)
     if failed:
         _fail(f"{len(failed)} runs failed: {', '.join(failed)}", 1)
     print(results_dir / "results.csv")
@@ -214,20 +213,22 @@ def rates(
     runs_dir: RunsDir = Path("runs"),
     results_dir: ResultsDir = Path("results"),
     method: Annotated[list[str] | None, typer.Option(help="one that is trained, may repeat; else all")] = None,
+    floor: Annotated[bool, typer.Option("--floor", help="try weights of tpc-cma-floor's floor instead")] = False,
 ) -> None:
     """Try learning rates of trained methods on validation data, and print the best as JSON; run again, it goes on."""
     from tpccma.runs.choices import chosen_rates
+    from tpccma.runs.floor_weights import search_weights
     from tpccma.runs.rates import search_rates
 
     found = _find_profile(profile, data_dir, images_dir, captions)
+    if floor:
+        return _print(search_weights(found, jobs, runs_dir, results_dir))
     _print(chosen_rates(search_rates(found, jobs, runs_dir, results_dir, method or ())).to_dict("index"))
 
 
 @command
 def verify(
-    count: Annotated[
-        int, typer.Argument(callback=at_least_one, help="how many recorded runs to repeat from scratch")
-    ] = 1,
+    count: Annotated[int, typer.Argument(callback=at_least_one, help="recorded runs to repeat from scratch")] = 1,
     profile: ProfileName = "demo",
     seed: Annotated[int, typer.Option(help="of the choice of the runs")] = 0,
     jobs: Jobs = 1,

@@ -3,6 +3,7 @@
 from tpccma.methods.registry import (
     ABLATION_ALPHA,
     ABLATIONS,
+    FLOOR,
     FULL,
     LOSS_TERMS,
     METHODS,
@@ -20,6 +21,7 @@ from tpccma.methods.registry import (
 __all__ = [
     "ABLATIONS",
     "ABLATION_ALPHA",
+    "FLOOR",
     "FULL",
     "LOSS_TERMS",
     "METHODS",

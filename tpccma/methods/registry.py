@@ -37,6 +37,7 @@ LOSS_TERMS = (
     "divergence_loss",
     "uniformity_loss",
     "alignment_loss",
+    "floor_loss",
 )
 
 
@@ -72,6 +73,7 @@ class Method:
         trained: whether there is a training; if not, the maps are all.
         first_reading: whether the loss is that of `tpccma.methods.first_reading`, with the settings in the profile's
             part of that name.
+        floor: whether the loss is that of `tpccma.methods.variance_floor`.
         curriculum: makes the curriculum, see `tpccma.methods.curricula`.
         trace: the run whose steps the curriculum goes by, None for none.
         changes: values that replace the profile's, as `tpccma.load_profile` takes them.
@@ -86,6 +88,7 @@ class Method:
     maps_name: str | None = None
     trained: bool = True
     first_reading: bool = False
+    floor: bool = False
     curriculum: Callable = three_phases
     trace: Trace | None = None
     changes: dict = field(default_factory=dict)
@@ -109,10 +112,13 @@ class Method:
         """The terms that its loss may return, as the loss declares them."""
         if self.first_reading:
             return import_module("tpccma.methods.first_reading").FirstReadingLoss.term_names
+        if self.floor:
+            return import_module("tpccma.methods.variance_floor").VarianceFloorLoss.term_names
         return (self.loss or import_module("tpccma.loss").CMALoss).term_names
 
 
 FULL, PAIRED = "tpc-cma", "tpc-cma-paired"
+FLOOR = f"{FULL}-floor"  # with a floor under the variance within each modality
 SECOND_CURRICULUM = f"{PAIRED}-second-curriculum"  # the first reading's loss under the second reading's curriculum
 
 
@@ -174,6 +180,7 @@ METHODS = {
     "tpc-cma-paired-anchor-0": _ablation(curriculum__anchor=0.0),
     "tpc-cma-paired-anchor-0.3": _ablation(curriculum__anchor=0.3),
     SECOND_CURRICULUM: Method(dial=True, first_reading=True, like=PAIRED, watched=True),
+    FLOOR: Method(dial=True, floor=True, like=FULL, watched=True),
     **_SECOND_ABLATIONS,
 }
 ABLATIONS = tuple(name for name, method in METHODS.items() if method.first_reading and method.changes)  # of the first

@@ -36,6 +36,7 @@ __all__ = [
     "DemoData",
     "Evaluation",
     "FashionData",
+    "Floor",
     "HeadsModel",
     "Loss",
     "OpenClipModel",
@@ -78,6 +79,12 @@ class Loss(Part):
     centroid_weight: NotNegative = 1.0
     paired_weight: NotNegative = 0.0
     hardness: Annotated[float, Field(ge=0, le=100)] = 1.0
+
+
+class Floor(Part):
+    """The floor under the variance within each modality of ``tpc-cma-floor``."""
+
+    weight: NotNegative | None = None  # chosen on validation data
 
 
 class Curriculum(Part):
@@ -160,6 +167,7 @@ class Profile(Part):
     loss: Loss = Loss()
     curriculum: Curriculum = Curriculum()
     first_reading: FirstReading = FirstReading()
+    floor: Floor = Floor()
     evaluation: Evaluation = Evaluation()
     learning_rates: dict[str, Positive] = Field(
         default_factory=dict

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tpccma.methods import (
     ABLATION_ALPHA,
     ABLATIONS,
+    FLOOR,
     FULL,
     METHODS,
     PAIRED,
@@ -26,7 +27,7 @@ ABLATION_SEEDS = {
     "fashion": SEEDS,
 }  # of the first round: a run of the demo takes three times as long
 VARIANT_ALPHAS = (0.0, 0.05, 0.5)  # of profiles that vary the base, the titles or the world
-ENDS = VARIANT_ALPHAS[1:]  # at which the first reading's loss is set against the second's under one curriculum
+ENDS = VARIANT_ALPHAS[1:]  # at which the other losses under the second curriculum are run
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ def second_round(profile: str) -> list[Job]:
         return _seed_by_seed([(FULL, alpha) for alpha in VARIANT_ALPHAS])
     others = [(name, 0.0) for name in OTHERS] if profile == SEED_BASES else []
     ablations = [(name, ABLATION_ALPHA) for name in SECOND_ABLATIONS]
-    paired = [(SECOND_CURRICULUM, alpha) for alpha in ENDS]
-    return _seed_by_seed([(FULL, alpha) for alpha in ALPHAS]) + _seed_by_seed([*others, *ablations, *paired])
+    losses = [(name, alpha) for name in (SECOND_CURRICULUM, FLOOR) for alpha in ENDS]
+    return _seed_by_seed([(FULL, alpha) for alpha in ALPHAS]) + _seed_by_seed([*others, *ablations, *losses])
 
 
 def _seed_by_seed(settings: list[tuple[str, float]], seeds: tuple[int, ...] = SEEDS) -> list[Job]:

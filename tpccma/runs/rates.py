@@ -49,7 +49,7 @@ def try_rate(profile: Profile, trial: Trial, runs_dir: str | Path = "runs") -> d
     """
     commit, corpus = git_revision(), corpus_of(profile)
     try:
-        scores = _score(_train(profile, trial, runs_dir, corpus), validation_of(corpus)) | {"diverged": 0}
+        scores = score(_train(profile, trial, runs_dir, corpus), corpus) | {"diverged": 0}
     except FloatingPointError:
         scores = dict.fromkeys(PARTS, 0.0) | {"diverged": 1}
     code = {"training_code": training_code(), "evaluation_code": evaluation_code(), "commit": commit}
@@ -67,8 +67,9 @@ def _train(profile: Profile, trial: Trial, runs_dir: str | Path, corpus: Corpus)
     return run
 
 
-def _score(run: Run, validation: Corpus) -> dict[str, float | None]:
-    found = evaluate(run, validation, GRID_TASKS)
+def score(run: Run, corpus: Corpus) -> dict[str, float | None]:
+    """Score a run on the validation split; see `try_rate`."""
+    found = evaluate(run, validation_of(corpus), GRID_TASKS)
     scores = {
         "zeroshot_top1": found.get("zeroshot_top1"),
         "recall_at_1": (found["i2t_recall_at_1"] + found["t2i_recall_at_1"]) / 2,
@@ -136,18 +137,18 @@ def _named(profile: Profile, trial: Trial) -> str:
     return f"{profile.name} {trial.method} {trial.learning_rate:g} seed {trial.seed}"
 
 
-def read_trials(path: Path, profile: str) -> pd.DataFrame:
+def read_trials(path: Path, profile: str, keys: tuple[str, ...] = TRIAL) -> pd.DataFrame:
     """Read a profile's trials; none where there is no such file yet."""
     if not path.is_file():
-        return pd.DataFrame(columns=[*TRIAL, "score", "diverged"])
-    table = read_table(path, TRIAL)
+        return pd.DataFrame(columns=[*keys, "score", "diverged"])
+    table = read_table(path, keys)
     return table[table.profile == profile].reset_index(drop=True)
 
 
-def add_trial(path: Path, row: dict) -> None:
+def add_trial(path: Path, row: dict, keys: tuple[str, ...] = TRIAL) -> None:
     """Write one more trial to the table, in whole or not at all, beside those of other processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        rows = [row, *(read_table(path, TRIAL).to_dict("records") if path.is_file() else [])]
-        table = pd.DataFrame(rows).drop_duplicates(list(TRIAL)).sort_values(list(TRIAL))
+        rows = [row, *(read_table(path, keys).to_dict("records") if path.is_file() else [])]
+        table = pd.DataFrame(rows).drop_duplicates(list(keys)).sort_values(list(keys))
         write_whole(path, table.to_csv(index=False))

@@ -9,7 +9,18 @@ from tpccma.runs.jobs import BASE
 from tpccma.runs.records import read_record
 from tpccma.training.identity import fingerprint
 
-PARTS = ("data", "model", "base", "fine_tune", "loss", "curriculum", "first_reading", "evaluation", "learning_rates")
+PARTS = (
+    "data",
+    "model",
+    "base",
+    "fine_tune",
+    "loss",
+    "curriculum",
+    "first_reading",
+    "floor",
+    "evaluation",
+    "learning_rates",
+)
 
 
 def check_room(profile: Profile, results_dir: str | Path = "results") -> None:

@@ -27,7 +27,7 @@ def read_table(path: str | Path, keys: tuple[str, ...] = RESULT, text: str | Non
     Raises:
         ValueError: if it lacks a key, a row stands there twice, or a measure is no finite number; the message names it.
     """
-    notes = NOTES if keys == TRIAL else ()
+    notes = NOTES if keys != RESULT else ()
     words = dict.fromkeys((*WORDS, *notes), str)  # a profile may be named NA or 7
     try:
         table = pd.read_csv(

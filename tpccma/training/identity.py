@@ -92,6 +92,7 @@ def _parts(profile: Profile, method: str, by_recipe: bool) -> dict:
         loss = changed if how.dial and not how.first_reading else changed.first_reading
         curriculum = changed if how.dial and how.curriculum is not as_first_read else changed.first_reading
         parts |= {"fine_tune": profile.training_of(method), "loss": loss.loss, "curriculum": curriculum.curriculum}
+        parts |= {"floor": changed.floor} if how.floor else {}
     return parts
 
 

@@ -82,6 +82,7 @@ class Trainer:
         self.total_steps = training.epochs * self.batches.steps_per_epoch
         self.curriculum = method.curriculum(profile, alpha, self.total_steps)
         self.objective = Objective(method, profile, alpha, encoder, self.accelerator)
+        self.objective.measure_base(encoder, corpus, seed)
         self.accelerator.register_for_checkpointing(self.curriculum)
         self.watch = Watch(encoder, corpus, training.watch_steps)
         columns = (*log_columns(self.objective.columns), *self.watch.columns)
@@ -109,6 +110,7 @@ class Trainer:
                     self.save()
                     if self.stopped:
                         return
+        self._check_weights()
         self._report()
 
     def _report(self) -> None:
@@ -157,6 +159,13 @@ class Trainer:
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"loss is {loss} at step {self.step} of {self.folder.name}; lower learning_rate in the profile"
+            )
+
+    def _check_weights(self) -> None:
+        """See what the last step has made, whose loss nobody computes."""
+        if not all(weights.isfinite().all() for weights in self.model.parameters()):
+            raise FloatingPointError(
+                f"weights are not finite after the last step of {self.folder.name}; lower learning_rate in the profile"
             )
 
     def _set_learning_rate(self) -> float:

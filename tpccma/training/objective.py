@@ -14,12 +14,15 @@ from open_clip.loss import ClipLoss
 from torch import Tensor
 
 from tpccma.curriculum import GradientReading
+from tpccma.data import Corpus
 from tpccma.loss import CMALoss
 from tpccma.methods import Method, loss_columns
 from tpccma.methods.curricula import Curriculum, as_first_read
 from tpccma.methods.first_reading import FirstReadingLoss
+from tpccma.methods.variance_floor import VarianceFloorLoss
 from tpccma.models import Encoder
 from tpccma.profiles import Profile
+from tpccma.training.maps import base_variances
 
 
 class Taken(NamedTuple):
@@ -59,6 +62,11 @@ class Objective:
         self.teacher = None
         if "teacher" in self.needed or ("sentences" in self.needed and not self.text_features_given):
             self.teacher = copy.deepcopy(encoder.model).eval().requires_grad_(False).to(accelerator.device)
+
+    def measure_base(self, encoder: Encoder, corpus: Corpus, seed: int) -> None:
+        """Tell the loss what it asks of the base model, before the first step: the variances that are its floors."""
+        if isinstance(self.loss, VarianceFloorLoss):
+            self.loss.floors = base_variances(encoder, corpus, seed)
 
     def take(self, x: Tensor, y: Tensor, scale: Tensor, curriculum: Curriculum, step: int, inputs: dict) -> Taken:
         """Compute the loss of a step; the host waits for the device once, here or in the log.
@@ -122,10 +130,20 @@ class Objective:
 def _make_loss(method: Method, profile: Profile, alpha: float, shared: dict) -> ClipLoss:
     if method.loss:
         return method.loss(**shared)
+    if method.floor:
+        return VarianceFloorLoss(alpha, floor_weight=_floor_weight(profile), **profile.loss.model_dump(), **shared)
     if method.first_reading:
         own = profile.first_reading.loss.model_dump() | {"projected": method.curriculum is not as_first_read}
         return FirstReadingLoss(alpha, **own, **shared)
     return CMALoss(alpha, **profile.loss.model_dump(), **shared)
+
+
+def _floor_weight(profile: Profile) -> float:
+    if profile.floor.weight is None:
+        raise ValueError(
+            f"profile {profile.name!r} has no floor.weight: `tpccma rates --floor --profile {profile.name}` chooses one"
+        )
+    return profile.floor.weight
 
 
 def _log(alpha: float, logit_scale: float, terms: dict[str, float]) -> dict[str, float]:
