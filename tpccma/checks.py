@@ -52,7 +52,7 @@ def check_scale(logit_scale: Tensor | float) -> Tensor | float:
     """
     if isinstance(logit_scale, Tensor):
         return _one_number("logit_scale", logit_scale)
-    return float(check_number("logit_scale", logit_scale, above=True))
+    return _in_float32("logit_scale", float(check_number("logit_scale", logit_scale, above=True)))
 
 
 def check_bias(logit_bias: Tensor | float | None) -> Tensor | float | None:
@@ -63,7 +63,9 @@ def check_bias(logit_bias: Tensor | float | None) -> Tensor | float | None:
     """
     if isinstance(logit_bias, Tensor):
         return _one_number("logit_bias", logit_bias)
-    return logit_bias if logit_bias is None else float(check_number("logit_bias", logit_bias, low=None))
+    if logit_bias is None:
+        return None
+    return _in_float32("logit_bias", float(check_number("logit_bias", logit_bias, low=None)))
 
 
 def scalar_beside(features: Tensor, value: Tensor | float | None) -> Tensor | None:
@@ -103,6 +105,14 @@ class Checked:
 
     def __set__(self, loss: object, value: Any):
         vars(loss)[self.name] = self.check(self.name, value)
+
+
+def _in_float32(name: str, value: float) -> float:
+    held = torch.finfo(torch.float32)
+    if value and not held.tiny <= abs(value) <= held.max:
+        sizes = f"from {held.tiny:.2g} to {held.max:.2g} in size"
+        raise ValueError(f"{name} must be a number that float32 holds, {sizes}, got {value!r}")
+    return value
 
 
 def _one_number(name: str, value: Tensor) -> Tensor:
