@@ -192,6 +192,13 @@ def test_clock_never_stops_and_the_ramp_is_over_by_the_deadline(slow_rate: float
     assert alphas[80:] == [0.5] * 20
 
 
+@pytest.mark.parametrize("norms", [(-1.0, 2.0), (-1.0, 3.0), (1.0, -2.0)])
+def test_norm_below_0_changes_nothing(norms: tuple[float, float]):
+    curriculum, plain = FirstReadingCurriculum(0.5, 100), FirstReadingCurriculum(0.5, 100)
+    assert curriculum.update(40, GradientReading(*norms, -1.0)) == plain.alpha(40)
+    assert curriculum.state_dict() == plain.state_dict()
+
+
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", ["clip_norm", "cma_norm", "cosine"])
 def test_reading_that_is_not_finite_changes_nothing(place: str, broken: float):

@@ -107,10 +107,11 @@ class FirstReadingCurriculum:
     def update(self, step: int, gradients: "GradientReading") -> float:
         """Take in one step's gradients, then say alpha for that step, 0 to alpha_target.
 
-        A reading that is not finite changes nothing.
+        A reading that is not finite, or has a norm below 0, changes nothing.
         """
         norms = gradients.clip_norm, gradients.cma_norm
-        if all(map(math.isfinite, (*norms, gradients.cosine))) and self.phase(step) == "ramp":
+        usable = all(map(math.isfinite, (*norms, gradients.cosine))) and min(norms) >= 0
+        if usable and self.phase(step) == "ramp":
             if gradients.cosine < 0:
                 self.lag = min(self.lag + 1 - self.slow_rate, self.max_lag)
             allowed = self.rho * gradients.clip_norm
