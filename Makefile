@@ -20,7 +20,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-photographs base sweep notebooks html book test test-deep bench lint strip linkcheck lock audit clean
+.PHONY: help setup setup-photographs base sweep notebooks html book test test-deep bench torture lint strip linkcheck lock audit clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -78,6 +78,10 @@ test-deep: lint ## The same with all that takes long, see CONTRIBUTING.md; what 
 
 bench: setup ## Time loss, step, metrics, reader and evaluation against their peers (5 minutes; on the GPU, if there is one)
 	for name in loss step metrics pipeline evaluation; do $(ALONE) $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+MINUTES ?= 20
+torture: setup ## Kill, fill disks, crowd, feed damage (MINUTES=20; run again, it goes on; needs Linux and a C compiler)
+	$(ALONE) $(BIN)/python -m torture --minutes $(MINUTES) --jobs $(JOBS) $(if $(CASES),--cases $(CASES))
 
 lint: setup ## Check style and formatting, and that notebooks are stripped of timestamps
 	$(BIN)/ruff check .

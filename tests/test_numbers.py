@@ -198,9 +198,10 @@ def test_bad_logit_bias_is_named(alpha: float, bias):
 @pytest.mark.parametrize("value", [5e-324, 1e-39, 1e39, 1e300])
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 def test_number_that_float32_does_not_hold_is_named(alpha: float, value: float):
-    for name, given in (("logit_scale", (value,)), ("logit_bias", (5.0, value))):
-        with pytest.raises(ValueError, match=f"^{name} must be a number that float32 holds, .* got {re.escape(repr(value))}"):
-            second_reading(alpha)(unit(4), unit(4, 1), *given)
+    got = re.escape(repr(value))
+    for name, scalars in (("logit_scale", (value,)), ("logit_bias", (5.0, value))):
+        with pytest.raises(ValueError, match=f"^{name} must be a number that float32 holds, .* got {got}"):
+            second_reading(alpha)(unit(4), unit(4, 1), *scalars)
 
 
 # ---- losses: what only the device can see, which is not asked
