@@ -128,7 +128,8 @@ def record_run(
         fresh: measure anew, and replace the published record, where other code has made them; else that is told of.
 
     Returns:
-        The record, see `make_record`; ``data`` in it says what was read, left out and chosen, where that is not fixed.
+        The record, see `make_record`; ``data`` in it says what was read, left out and chosen, where that is not fixed,
+        and ``items`` what was found of each test picture, see `tpccma.runs.items.unpack_items`.
 
     Raises:
         ValueError: see `check_room` and `check_free`.
