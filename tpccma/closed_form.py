@@ -38,7 +38,7 @@ from tpccma.compiled import compiled_on_gpu
 ROWS = 256  # R on a CPU: enough for fast products, few enough for its cache
 DEVICE_ROWS = 1_024  # R elsewhere, where each operation costs its launch
 HELD = 2_048  # pairs up to which the logits are kept: three matrices of 16 MiB
-DEVICE_HELD = 4_096  # likewise elsewhere: three of 64 MiB, no more than ClipLoss takes
+DEVICE_HELD = 4_096  # likewise elsewhere: what one compiled pass takes, at 1.5 times the memory of ClipLoss
 
 
 class Mix(NamedTuple):
