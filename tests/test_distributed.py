@@ -31,6 +31,7 @@ PROFILE = {
     "fine_tune__epochs": 2,
     "fine_tune__batch_size": 32,
     "fine_tune__learning_rate": 1e-3,
+    "fine_tune__watch_steps": 4,
     "first_reading__curriculum__rho": 0.5,  # so that the cap binds
     "learning_rates": {},
     "floor__weight": 10.0,
@@ -43,7 +44,10 @@ def featured() -> tuple[Profile, Corpus]:
     causes = torch.randn(192, 6, generator=generator)
     images = causes @ torch.randn(6, 16, generator=generator)
     texts = dict(zip([f"text {i}" for i in range(192)], causes @ torch.randn(6, 8, generator=generator), strict=True))
-    tpccma.training.encoders.make_tokenizer = lambda profile: lambda names: torch.stack([texts[name] for name in names])
+    unknown = torch.ones(8)  # prompts
+    tpccma.training.encoders.make_tokenizer = lambda profile: (
+        lambda names: torch.stack([texts.get(name, unknown) for name in names])
+    )
     pairs = Pairs(images, [[name] for name in texts], torch.arange(192) % 3)
     return load_profile("fashion", **PROFILE), Corpus(pairs, pairs, pairs, ("one", "two", "three"), ("a {}.",))
 

@@ -1,7 +1,7 @@
 """Which curriculum a method trains under: a factory each, called when a training begins. No torch is loaded here.
 
 A factory takes the profile of a run, its alpha_target and its number of steps; those that go by the steps of another
-run take its log too, see `tpccma.methods.registry.Trace`.
+run take its log too, see `tpccma.methods.Trace`.
 
 Source: the curriculum's ablations are [ours]. Alpha counts in a run as often as the learning rate lets it, so two
 curricula are compared at equal `dose`, and the dose of most is taken from a run of the whole method.
