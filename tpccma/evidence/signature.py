@@ -40,7 +40,7 @@ def signature(results: pd.DataFrame, profile: str, method: str) -> pd.Series:
     Args:
         results: from `tpccma.evidence.table.load_results`.
         profile: whose claims and ranks.
-        method: one of `tpccma.evidence.table.DIALS`.
+        method: "tpc-cma" or "tpc-cma-paired".
 
     Returns:
         Seven components from 0 to 1, NaN for what was not run.
