@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from torture import commands, disks, fuzz, kills, numbers
+from torture import commands, damage, disks, fuzz, kills, numbers
 from torture.outcomes import FAULT, Door, Ledger, Outcomes
 from torture.readers import all_readers
 from torture.world import make_world
@@ -14,7 +14,14 @@ def all_doors(folder: Path, cases: int | None = None) -> list[Door]:
     """List all that is tried, in a world made below a folder; what is tried many times a turn, so often at most."""
     world = make_world(folder)
     readers = [fuzz.door_of(reader, folder / "files", cases) for reader in all_readers(world.profile)]
-    return [*kills.doors(world), *disks.doors(world), *commands.doors(world), *readers, *numbers.doors(cases)]
+    return [
+        *kills.doors(world),
+        *disks.doors(world),
+        *commands.doors(world),
+        *damage.doors(world),
+        *readers,
+        *numbers.doors(cases),
+    ]
 
 
 def title(door: Door) -> str:

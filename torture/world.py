@@ -27,7 +27,7 @@ from tpccma.data import Corpus, load_corpus
 from tpccma.profiles import Profile
 from tpccma.runs.jobs import Job
 from tpccma.runs.provenance import git_revision
-from tpccma.tasks.evaluation import evaluate
+from tpccma.tasks.evaluation import evaluate_whole
 from tpccma.training.encoders import build_encoder
 from tpccma.training.identity import evaluation_code, training_code
 
@@ -129,7 +129,7 @@ def call(world: World, folder: Path, command: tuple[str, ...]) -> None:
     """Be the command `tpccma` on the small world; its data are at hand, and no captions are written."""
     for module in (tpccma.runs.record, tpccma.runs.shared, tpccma.training.run):
         module.load_corpus = lambda profile: world.corpus
-    tpccma.runs.record.evaluate = partial(evaluate, tasks=("gap", "zeroshot", "retrieval"))
+    tpccma.runs.record.evaluate_whole = partial(evaluate_whole, tasks=("gap", "zeroshot", "retrieval"))
     tpccma.runs.sweep.planned_jobs = lambda profile: JOBS
     tpccma.runs.workers.start_worker = lambda threads: InThread(1)
     places = ["--runs-dir", str(folder / "runs"), "--results-dir", str(folder / "results")]
