@@ -143,9 +143,10 @@ def test_times_and_amounts_are_written_short():
 
 def test_what_is_no_record_is_named(tmp_path: Path):
     path = tmp_path / "loss-cpu.json"
-    path.write_text("[]")
-    with pytest.raises(ValueError, match=r"loss-cpu\.json is not a record of a benchmark"):
-        read_benchmark(path)
+    for text in ("[]", "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"loss-cpu\.json is not a record of a benchmark"):
+            read_benchmark(path)
     with pytest.raises(FileNotFoundError):
         read_benchmark(tmp_path / "none.json")
 

@@ -152,7 +152,7 @@ def test_cache_from_before_there_was_a_note_stays_valid_for_what_made_it_then(tm
 def test_damaged_note_is_refused(tmp_path):
     path = tmp_path / "kind.safetensors"
     tensors = {"keys": torch.zeros(1, 32, dtype=torch.uint8), "values": torch.zeros(1, 1)}
-    for note in ("{", "3"):
+    for note in ("{", "3", "[" * 100_000):
         save_file(tensors, path, {"made_by": note})
         with pytest.raises(ValueError, match=r"not a feature cache .*; delete it and run again"):
             make_cache(path)

@@ -155,7 +155,7 @@ def test_model_without_open_clips_parts_takes_its_own_weights():
         load_into(model, {"weight": torch.ones(1, 2)}, "file")
 
 
-@pytest.mark.parametrize("note", ["{", "3", '"text"', '{"kind": 1'])
+@pytest.mark.parametrize("note", ["{", "3", '"text"', '{"kind": 1', "[" * 100_000], ids=len)
 def test_damaged_note_beside_the_weights_is_named(note: str, weights: Weights, tmp_path: Path):
     path = tmp_path / "noted.safetensors"
     for name in ("architecture", "tokenizer"):

@@ -343,15 +343,16 @@ def test_damaged_files_of_a_finished_run_name_the_remedy(
     profile = load_profile(tiny_profile, fine_tune__epochs=1)
     folder = fine_tune(profile, runs_dir=tmp_path, corpus=tiny_corpus).folder
     for file in ("model.safetensors", "steps.csv", "code.json"):
-        for damage in (truncate, DAMAGES["empty"]) if file != "steps.csv" else (DAMAGES["empty"],):
+        for damage in (truncate, DAMAGES["empty"]) if file != "steps.csv" else (DAMAGES["empty"], DAMAGES["gone"]):
             before = (folder / file).read_bytes()
             damage(folder / file)
             with pytest.raises(ValueError, match=f"{folder}.*; remove it"):
                 fine_tune(profile, runs_dir=tmp_path, corpus=tiny_corpus)
             (folder / file).write_bytes(before)
-    (folder / "code.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"code\.json does not say which code .*; remove it"):
-        code_of(folder)
+    for text in ("{}", "[" * 100_000):
+        (folder / "code.json").write_text(text)
+        with pytest.raises(ValueError, match=r"code\.json does not say which code .*; remove it"):
+            code_of(folder)
 
 
 # ---- full disks

@@ -21,7 +21,7 @@ from tpccma.evidence.table import SCALE_FREE, load_results
 from tpccma.models.identity import weights_identity
 from tpccma.runs import provenance
 from tpccma.runs.items import unpack_items
-from tpccma.runs.record import make_record, record_run
+from tpccma.runs.record import CAPTIONS, captions_of, make_record, record_run
 from tpccma.runs.records import KEYS, SCHEMA, build_csv, load_records, record_path, save_record
 from tpccma.tasks.evaluation import Evaluated
 from tpccma.training.encoders import weights_path
@@ -471,3 +471,11 @@ def test_trials_are_of_the_second_reading_as_it_is():
         unwatched = load_profile(watched, fine_tune__watch_steps=None)
         assert trial["fingerprint"] == fingerprint(unwatched, "tpc-cma", trial["alpha"], 0)
         assert len(trial["code"]["training"]) == len(trial["code"]["evaluation"]) == 16
+
+
+@pytest.mark.parametrize("text", ["", '{"raw": ["a', "3", "[" * 100_000])
+def test_kept_captions_that_are_damaged_are_named(text: str, run: Run):
+    run.folder.mkdir()
+    (run.folder / CAPTIONS).write_text(text)
+    with pytest.raises(ValueError, match=r"captions\.json is damaged \(\w+\); remove it and run again"):
+        captions_of(run)

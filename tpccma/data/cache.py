@@ -64,7 +64,7 @@ class FeatureCache:
     def _is_made_alike(self, path: Path) -> bool:
         try:
             found = dict(json.loads(read_metadata(path).get("made_by", "null")) or self._formerly)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not a feature cache ({error}); delete it and run again") from error
         if differing := {name for name, value in self.made_by.items() if found.get(name, value) != value}:
             shown = ", ".join(f"{name} {found[name]!r}, now {self.made_by[name]!r}" for name in sorted(differing))

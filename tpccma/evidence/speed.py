@@ -27,7 +27,7 @@ def read_benchmark(path: str | Path) -> dict:
     try:
         record = json.loads(Path(path).read_text())
         found = isinstance(record["tables"], dict)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         found = False
     if not found:
         raise ValueError(f"{path} is not a record of a benchmark; remove it and run `make bench`")

@@ -130,7 +130,7 @@ def _origin(path: Path) -> OpenClipModel | None:
     """Read what a checkpoint of this package was made from; None of any other file."""
     try:
         values = json.loads(read_metadata(path).get("architecture", "null"))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict) or values.get("kind") != "open_clip":
         return None

@@ -60,8 +60,8 @@ def read_note(path: str | Path, name: str) -> dict:
     text = read_metadata(path).get(name, "{}")
     try:
         return dict(json.loads(text))
-    except (TypeError, ValueError):
-        raise ValueError(f"{path} names {text!r} as its {name}, which is damaged; get the file again") from None
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError(f"{path} names {text!r:.200} as its {name}, which is damaged; get the file again") from None
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

@@ -201,13 +201,23 @@ def captions_of(run: Run, corpus: Corpus | None = None) -> dict[str, list[str]]:
 
     Returns:
         One caption a picture for each way to feed the decoder: raw, memory, centred, text.
+
+    Raises:
+        ValueError: if what was kept is damaged; the message names the file.
     """
     path = run.folder / CAPTIONS
     if not path.is_file():
         corpus, settings = corpus or load_corpus(run.profile), run.profile.evaluation
         said = caption_pictures(run.encoder, corpus, embed(run.encoder, corpus.test), settings, run.seed)
         write_whole(path, json.dumps(said, indent=1) + "\n")
-    return json.loads(path.read_text())
+    return _read_json(path)
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}); remove it and run again") from None
 
 
 def measure(
@@ -279,7 +289,7 @@ def make_record(run: Run, metrics: dict[str, float]) -> dict:
 def _streamed(run: Run) -> dict:
     """Say what a training has read from its stream, if it had one."""
     path = run.folder / "data.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return _read_json(path) if path.is_file() else {}
 
 
 def _training(run: Run) -> dict | None:

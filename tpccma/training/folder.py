@@ -40,7 +40,7 @@ def code_of(folder: Path) -> str:
         return UNKNOWN
     try:
         return str(json.loads(noted.read_text())["training"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise ValueError(f"{noted} does not say which code has made what lies beside it; remove it") from None
 
 

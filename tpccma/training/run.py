@@ -297,5 +297,5 @@ def _load_finished(run: Run) -> pd.DataFrame:
     try:
         load_into(run.encoder.model, read_weights(run.folder / WEIGHTS), run.folder / WEIGHTS)
         return pd.read_csv(run.folder / LOG)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"{run.folder} is damaged: {error}; remove it and run again") from None
