@@ -10,6 +10,7 @@ PLACES = {
     "base_run": "tpccma.training.run",
     "evaluate": "tpccma.tasks.evaluation",
     "fine_tune": "tpccma.training.run",
+    "interpolate": "tpccma.models.interpolation",
     "load_profile": "tpccma.profiles",
 }
 __all__ = list(PLACES)

@@ -42,7 +42,8 @@ TRAINING_CODE = (
     "training/loop.py",
 )
 EVALUATION_CODE = ("metrics/*.py", "tasks/*.py", "models/*.py", "data/*.py")
-NO_PART = ("data/content.py", "models/identity.py")  # they name data and weights
+# They name data and weights, or make models of those that were trained.
+NO_PART = ("data/content.py", "models/identity.py", "models/interpolation.py")
 # The first records keep their fingerprints: the first reading counts by the name that it had, and what has no dial by
 # the first reading's settings, which stood in every profile and which it never used.
 FORMERLY = "tpc-cma"
