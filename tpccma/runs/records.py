@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BENCHMARKS = "benchmarks"  # a folder beside the profiles' whose files are no records, see `tpccma.runs.benchmark`
+# Folders beside the profiles' whose files are no records of runs, see `tpccma.runs.benchmark` and `.real_records`.
+BENCHMARKS, REAL = "benchmarks", "real"
 KEYS = RESULT
 SCHEMA = (
     *KEYS,
@@ -101,7 +102,7 @@ def record_path(profile: str, method: str, alpha: float, seed: int, results_dir:
 
 def record_paths(results_dir: str | Path = "results") -> list[Path]:
     """List the files of all records."""
-    return [path for path in Path(results_dir).glob("*/*.json") if path.parent.name != BENCHMARKS]
+    return [path for path in Path(results_dir).glob("*/*.json") if path.parent.name not in (BENCHMARKS, REAL)]
 
 
 def load_records(results_dir: str | Path = "results") -> list[dict]:
