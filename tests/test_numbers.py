@@ -654,13 +654,13 @@ def test_labels_that_are_no_tensor_are_named(door):
         door(LABELS.tolist())
 
 
-@pytest.mark.parametrize("ks", [5, (1.5,), (math.nan,), (), (0,)], ids=str)
+@pytest.mark.parametrize("ks", [5, (1.5,), (math.nan,), (), (0,), (True,)], ids=str)
 def test_cut_offs_that_are_none_are_named(ks):
     with pytest.raises(ValueError, match="ks is"):
         retrieval_recall(unit(4), unit(4, 1)[:, None], ks=ks)
 
 
-@pytest.mark.parametrize("count", [0, -1, 1.5, math.nan])
+@pytest.mark.parametrize("count", [0, -1, 1.5, math.nan, True])
 def test_counts_that_are_none_are_named(count: float):
     x, y = unit(4), unit(4, 1)
     counted = {
@@ -714,6 +714,12 @@ def test_memory_that_cancels_out_is_named():
     x, memory = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     with pytest.raises(ValueError, match="row 0 of the means over the memory has length 0, not 1"):
         project_to_memory(x, memory)
+
+
+def test_captions_with_half_a_character_are_named():
+    for name, captions in (("candidates", (["a cat"], ["a \ud83d"])), ("references", (["a \ud83d"], ["a cat"]))):
+        with pytest.raises(ValueError, match=rf"^{name}\[0\] holds half a character, 'a \\ud83d': write it anew"):
+            score_captions([captions[0]], captions[1])
 
 
 @pytest.mark.parametrize("caption", [None, 5, b"a cat", math.nan])

@@ -134,10 +134,14 @@ def schedule(kind: type, alpha: object, steps: object, settings: dict, readings:
 
 
 WORDS = st.text(max_size=20) | st.sampled_from(["a cat", "A dog.", "", "...", "a\u2028b", "||| a", "\ud83d"])
-CAPTIONS = WORDS | WORDS | WORDS | st.sampled_from([None, 5, b"a"])
+SAID = st.lists(st.sampled_from(["a", "cat", "dog", "and", "7", "red", ",", "."]), min_size=1).map(" ".join)
+CAPTIONS = st.integers(0, 29).flatmap(
+    lambda kind: WORDS if kind < 3 else st.sampled_from([None, 5]) if kind == 3 else SAID
+)
 
 
-def scored(references: list, candidates: list) -> None:
+def scored(images: list) -> None:
+    references, candidates = [list(refs) for refs, _ in images], [said for _, said in images]
     found = score_captions(references, candidates, ("cider", "bleu4", "rouge_l"))
     assert 0 <= found["cider"] <= 10 and all(0 <= found[name] <= 1 for name in ("bleu4", "rouge_l")), f"{found}"
 
@@ -147,7 +151,7 @@ def recall(drawn: tuple, ks: object, size: object) -> None:
     check_range("retrieval", retrieval_recall(x, y.unsqueeze(1) if y.ndim == 2 else y, ks, size))
 
 
-COUNTS = st.integers(-1, 9) | st.sampled_from([None, 1.5, math.nan, True, "1"])
+COUNTS = st.integers(1, 9) | st.integers(1, 9) | st.integers(-1, 9) | st.sampled_from([None, 1.5, math.nan, True, "1"])
 SCALES = st.floats(0, 100, exclude_min=True) | st.floats() | st.sampled_from([0, 1, 100, True, None, "5"])
 NAMED = r"\b(x|y|rows|images|texts|features|\w+_features|memory|classifier|labels|logit_scale)\b"
 SETTING = r"alpha|steps|anchor|ramp|deadline|rate|patience|shape|shares"
@@ -166,15 +170,15 @@ TRIED: dict[str, tuple[Callable, dict, str]] = {
     ),
     "retrieval at any cut-off": (
         recall,
-        {"drawn": PAIRS, "ks": st.lists(COUNTS, max_size=3) | COUNTS, "size": COUNTS},
+        {"drawn": PAIRS, "ks": st.lists(COUNTS, min_size=1, max_size=2) | COUNTS, "size": COUNTS},
         rf"{NAMED}|ks is|chunk_size is",
     ),
     "curriculum": (
         schedule,
         {
             "kind": st.sampled_from([ThreePhaseCurriculum, FirstReadingCurriculum]),
-            "alpha": SHARES,
-            "steps": STEPS,
+            "alpha": st.floats(0, 1) | SHARES,
+            "steps": st.integers(1, 40) | STEPS,
             "settings": st.just({})
             | st.dictionaries(st.sampled_from(["anchor", "ramp_end", "deadline", "slow_rate"]), SHARES, max_size=2),
             "readings": st.lists(READINGS, max_size=12),
@@ -184,10 +188,7 @@ TRIED: dict[str, tuple[Callable, dict, str]] = {
     "captions with a word": (lambda text: has_word(text), {"text": st.text()}, r"(?!)"),
     "caption scores": (
         scored,
-        {
-            "references": st.lists(st.lists(CAPTIONS, max_size=3), max_size=3),
-            "candidates": st.lists(CAPTIONS, min_size=1, max_size=3),
-        },
+        {"images": st.lists(st.tuples(st.lists(CAPTIONS, max_size=3), CAPTIONS), max_size=3)},
         r"references|candidates|caption",
     ),
 }

@@ -3,6 +3,8 @@
 Legend: `N`, `M` rows, `D` width.
 """
 
+from numbers import Integral
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -173,3 +175,8 @@ def two_clouds(x: Rows, y: Rows) -> tuple[Tensor, Tensor]:
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x has width {x.shape[1]} and y has width {y.shape[1]}: embed both in one space")
     return x, y
+
+
+def is_count(value: object) -> bool:
+    """Say whether a value is a whole number of at least 1; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1

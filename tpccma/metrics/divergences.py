@@ -8,7 +8,6 @@ computed in float64, and none but ``linear_cka`` depends on which row of x stand
 Legend: `N`, `M` rows of the two clouds, `D` width.
 """
 
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tpccma.metrics.checks import LARGEST, SMALLEST, Rows, as_rows, check_same_device, check_shape, two_clouds
+from tpccma.metrics.checks import LARGEST, SMALLEST, Rows, as_rows, check_same_device, check_shape, is_count, two_clouds
 
 
 class Frechet(NamedTuple):
@@ -173,7 +172,7 @@ def sliced_wasserstein(x: Rows, y: Rows, n_projections: int = 256, seed: int = 0
     x, y = two_clouds(x, y)
     if len(x) != len(y):
         raise ValueError(f"x has {len(x)} rows and y has {len(y)}: draw as many rows from the larger cloud")
-    if not isinstance(n_projections, Integral) or n_projections < 1:
+    if not is_count(n_projections):
         raise ValueError(f"n_projections is {n_projections}: pass 1 or more")
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(x.shape[1], n_projections, generator=generator, dtype=torch.float64)

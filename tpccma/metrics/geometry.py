@@ -6,12 +6,10 @@ refuse rows that are not. All names are also found in ``tpccma.metrics``.
 Legend: `N` pairs, `D` width.
 """
 
-from numbers import Integral
-
 import numpy as np
 import torch
 
-from tpccma.metrics.checks import Rows, check_pairs, unit_rows
+from tpccma.metrics.checks import Rows, check_pairs, is_count, unit_rows
 from tpccma.metrics.divergences import centre_spread, mean_kernel
 
 
@@ -150,7 +148,7 @@ def modality_mixing(x: Rows, y: Rows, k: int = 10) -> float:
     """
     x, y = check_pairs(x, y)
     n = len(x)
-    if not isinstance(k, Integral) or not 1 <= k <= 2 * n - 2:
+    if not is_count(k) or k > 2 * n - 2:
         raise ValueError(f"k is {k}: with {n} pairs pass 1 to {2 * n - 2}")
     pooled = torch.cat([x, y])
     rows = torch.arange(2 * n, device=x.device)

@@ -4,14 +4,13 @@ Legend: `N` pairs, `D` width, `R` bootstrap resamples.
 """
 
 from collections.abc import Iterator
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tpccma.metrics.checks import Rows, check_pairs
+from tpccma.metrics.checks import Rows, check_pairs, is_count
 from tpccma.metrics.divergences import centre
 from tpccma.metrics.gap import COLLAPSED
 
@@ -80,7 +79,7 @@ def _resampled(shares: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Te
 
 def _resamples(n: int, n_resamples: int, level: float, seed: int) -> Iterator[np.ndarray]:
     """Checks what was asked for, and yields for each resample which n of the n pairs were drawn."""
-    if not isinstance(n_resamples, Integral) or n_resamples < 1:
+    if not is_count(n_resamples):
         raise ValueError(f"n_resamples is {n_resamples}: pass 1 or more, usually 1000")
     if not 0 < level < 1:
         raise ValueError(f"level is {level}: pass a share between 0 and 1, such as 0.95")

@@ -8,6 +8,7 @@ Legend: `N` images, `K` reference captions of an image (K may differ between ima
 """
 
 import atexit
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -198,6 +199,7 @@ def _check_lengths(references: Sequence[Sequence[str]], candidates: Sequence[str
     for i, caption in enumerate(candidates):
         if not isinstance(caption, str):
             raise ValueError(f"candidates[{i}] must be a caption, got {caption!r}: pass '' where nothing was said")
+        _check_whole(f"candidates[{i}]", caption)
     if len(references) != len(candidates) or not candidates:
         counts = f"got {len(references)} and {len(candidates)}"
         raise ValueError(f"references and candidates must have one entry for each of N >= 1 images, {counts}")
@@ -206,3 +208,10 @@ def _check_lengths(references: Sequence[Sequence[str]], candidates: Sequence[str
             raise ValueError(f"references[{i}] must be a list of at least one caption, got {refs!r}")
         if wrong := [caption for caption in refs if not isinstance(caption, str)]:
             raise ValueError(f"references[{i}] holds {wrong[0]!r}, which is no caption: pass text")
+        for caption in refs:
+            _check_whole(f"references[{i}]", caption)
+
+
+def _check_whole(name: str, caption: str) -> None:
+    if re.search("[\ud800-\udfff]", caption):  # Java is given UTF-8, which has no halves
+        raise ValueError(f"{name} holds half a character, {caption!r}: write it anew")

@@ -7,7 +7,6 @@ Legend: `N` images, `C` classes, `T` prompts a class, `D` width.
 """
 
 from dataclasses import dataclass, fields
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
+from tpccma.metrics.checks import is_count
 from tpccma.tasks.checks import check_inputs, check_labels, comparable
 
 CHANCE_DRAWS = 20
@@ -70,7 +70,7 @@ def joint_clustering(
     """
     given = {"image_features": image_features, "labels": labels, "prompt_features": prompt_features}
     check_inputs("(N, D), (N,) and (C, T, D)", **given)
-    if not isinstance(n_init, Integral) or n_init < 1:
+    if not is_count(n_init):
         raise ValueError(f"n_init is {n_init}: pass 1 or more, usually 10")
     labels = check_labels(labels, len(prompt_features))
     image_features, prompt_features = comparable(image_features=image_features, prompt_features=prompt_features)

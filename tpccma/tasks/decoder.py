@@ -15,14 +15,13 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from tpccma.metrics.checks import HALF_TOLERANCE, check_unit_length
+from tpccma.metrics.checks import HALF_TOLERANCE, check_unit_length, is_count
 from tpccma.models.words import EOS, PAD, UNK, CaptionVocabulary
 from tpccma.profiles import DecoderConfig
 from tpccma.tasks.checks import check_one_device, comparable
@@ -120,7 +119,7 @@ class CaptionDecoder(nn.Module):
             ValueError: if the features are not of shape (N, D) or not of unit norm, or the chunk is below 1.
         """
         _check_features(features, self.prefix.in_features, least=0)
-        if not isinstance(chunk_size, Integral) or chunk_size < 1:
+        if not is_count(chunk_size):
             raise ValueError(f"chunk_size is {chunk_size}: pass 1 or more, usually 1000")
         chunks = features.to(self.prefix.weight).split(chunk_size)
         return [caption for chunk in chunks for caption in self.vocabulary.decode(self._greedy(chunk))]
@@ -228,7 +227,7 @@ def caption_memory(text_features: Tensor, size: int, seed: int = 0) -> Tensor:
     Raises:
         ValueError: if ``size`` is no whole number of at least 1, or there are no embeddings.
     """
-    if not isinstance(size, Integral) or size < 1:
+    if not is_count(size):
         raise ValueError(f"size must be at least 1, got {size}: pass a whole number")
     _check_shape(text_features, name="text_features")
     chosen = torch.randperm(len(text_features), generator=torch.Generator().manual_seed(seed))[:size]

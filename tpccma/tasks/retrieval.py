@@ -8,11 +8,11 @@ Legend: `N` images, `K` captions an image, `D` width, `k` cut-off.
 """
 
 from collections.abc import Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from tpccma.metrics.checks import is_count
 from tpccma.tasks.checks import check_inputs, comparable
 
 
@@ -54,9 +54,9 @@ def retrieval_hits(
     """
     given = {"image_features": image_features, "text_features": text_features}
     check_inputs("(N, D) and (N, K, D)", **given)
-    if not isinstance(ks, Sequence) or not ks or not all(isinstance(k, Integral) and k >= 1 for k in ks):
+    if not isinstance(ks, Sequence) or not ks or not all(map(is_count, ks)):
         raise ValueError(f"ks is {ks!r}: pass cut-offs of 1 or more")
-    if not isinstance(chunk_size, Integral) or chunk_size < 1:
+    if not is_count(chunk_size):
         raise ValueError(f"chunk_size is {chunk_size}: pass 1 or more, usually 256")
     image_features, text_features = comparable(**given)
     captions = text_features.flatten(0, 1)
