@@ -1,0 +1,66 @@
+"""The command `tpccma`, also as ``python -m tpccma`` and, on many GPUs, ``accelerate launch -m tpccma train ...``.
+
+Results go to stdout, progress and errors to stderr. Exit status: 0 done, 1 where runs failed or differ, 2 for what the
+user can mend, said in one line, 130 and 143 after Ctrl-C and SIGTERM, whereupon the same command goes on::
+
+    tpccma gap IMAGES.npy TEXTS.npy          # the modality gap of paired embeddings, one row a pair
+    tpccma train --profile demo --alpha 0.5  # fine-tune, evaluate, record
+    tpccma evaluate CHECKPOINT --json        # measure a model, nothing is recorded
+    tpccma --help                            # all commands; tpccma COMMAND --help all options of one
+
+Each command imports what it needs, so that help and claims need no torch.
+"""
+
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from functools import wraps
+
+import typer
+
+from tpccma.cli.book import claims, plan
+from tpccma.cli.options import fail
+from tpccma.cli.practice import gap
+from tpccma.cli.runs import base, evaluate, rates, sweep, train, verify
+from tpccma.training.interruption import Terminated, terminable
+
+COMMANDS = (gap, train, evaluate, base, sweep, rates, verify, plan, claims)  # as --help lists them
+
+app = typer.Typer(
+    name="tpccma",
+    help="Measure CLIP's modality gap, close it with one dial, and see what that buys and costs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def said_in_a_line(function: Callable) -> Callable:
+    """Wrap a command: what the user can mend is said in a line and exits with 2, what failed or was stopped too."""
+
+    @wraps(function)
+    def call(**given):
+        try:
+            with terminable():
+                return function(**given)
+        except BrokenPipeError:
+            raise
+        except (ValueError, ImportError, OSError) as error:
+            fail(f"error: {error}", 2)
+        except (FloatingPointError, BrokenProcessPool) as error:
+            fail(f"failed: {error}", 1)
+        except Terminated:
+            fail("terminated; the same command goes on from here", 143)
+        except KeyboardInterrupt:
+            fail("interrupted; the same command goes on from here", 130)
+
+    return call
+
+
+for each in COMMANDS:
+    app.command(name=each.__name__)(said_in_a_line(each))
+
+
+def main() -> None:
+    """Run the command with the arguments of this process."""
+    app()

@@ -1,0 +1,158 @@
+"""The commands that make runs, measure them, record them and repeat them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tpccma.cli.options import (
+    Captions,
+    DataDir,
+    Fresh,
+    ImagesDir,
+    Jobs,
+    Json,
+    Method,
+    OwnBases,
+    ProfileName,
+    ResultsDir,
+    RunsDir,
+    Seed,
+    at_least_one,
+    fail,
+    find_profile,
+    print_json,
+)
+
+
+def train(
+    profile: ProfileName = "demo",
+    method: Method = "tpc-cma",
+    alpha: Annotated[float | None, typer.Option(help="0 (plain CLIP) to 1; 0.5 where the method has the dial")] = None,
+    seed: Seed = 0,
+    data_dir: DataDir = None,
+    images_dir: ImagesDir = None,
+    captions: Captions = None,
+    runs_dir: RunsDir = Path("runs"),
+    results_dir: ResultsDir = Path("results"),
+    fresh: Fresh = False,
+    as_json: Json = False,
+) -> None:
+    """Fine-tune, evaluate and record one run; killed and run again, it resumes."""
+    from tpccma.runs.jobs import job_of
+    from tpccma.runs.record import train_and_record
+    from tpccma.runs.records import record_path
+
+    found, job = find_profile(profile, data_dir, images_dir, captions), job_of(method, alpha, seed)
+    record = train_and_record(found, job, runs_dir, results_dir, fresh)
+    if record is None:
+        return  # one process prints
+    if as_json:
+        print_json(record)
+    else:
+        print(record_path(found.name, job.method, job.alpha, job.seed, results_dir))
+
+
+def evaluate(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="weights of the profile's model; none takes its base")
+    ] = None,
+    profile: ProfileName = "demo",
+    tasks: Annotated[str, typer.Option(help="some of gap,zeroshot,retrieval,clustering,captioning")] = "",
+    seed: Annotated[int, typer.Option(help="of the caption decoder and, where a profile has several, the base")] = 0,
+    data_dir: DataDir = None,
+    images_dir: ImagesDir = None,
+    captions: Captions = None,
+    runs_dir: RunsDir = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Measure a model on a profile's test data; nothing is recorded, and nothing trained but a base that is missing."""
+    from tpccma.runs.record import measure
+
+    found = find_profile(profile, data_dir, images_dir, captions)
+    chosen = [task.strip() for task in tasks.split(",")] if tasks else None
+    measures = measure(found, checkpoint, chosen, seed, runs_dir)
+    if as_json:
+        return print_json(measures)
+    width = max(map(len, measures), default=0)
+    print("\n".join(f"{name:{width}} {value:10.4f}" for name, value in measures.items()))
+
+
+def base(seed: OwnBases = None, jobs: Jobs = 1, runs_dir: RunsDir = Path("runs")) -> None:
+    """Train the demo's base model anew and put it where it ships from, with a card; or those of seeds of demo-bases."""
+    from tpccma.runs.shared import make_seed_bases
+    from tpccma.training.make_base import make_base
+
+    found, failed = make_seed_bases(set(seed), jobs, runs_dir) if seed else (make_base(), [])
+    if failed:
+        fail(f"{len(failed)} bases failed: {', '.join(failed)}", 1)
+    if found:
+        print("\n".join(f"{name} {folder}" for name, folder in found.items()))
+
+
+def sweep(
+    profile: ProfileName = "demo",
+    jobs: Jobs = 1,
+    data_dir: DataDir = None,
+    images_dir: ImagesDir = None,
+    captions: Captions = None,
+    runs_dir: RunsDir = Path("runs"),
+    results_dir: ResultsDir = Path("results"),
+    fresh: Fresh = False,
+) -> None:
+    """Record every run of a profile that is missing; killed and run again, it goes on."""
+    from tpccma.runs.sweep import sweep as record_missing
+
+    found = find_profile(profile, data_dir, images_dir, captions)
+    failed = record_missing(found, jobs, runs_dir, results_dir, fresh=fresh)
+    if failed:
+        fail(f"{len(failed)} runs failed: {', '.join(failed)}", 1)
+    print(results_dir / "results.csv")
+
+
+def rates(
+    profile: ProfileName = "demo",
+    jobs: Jobs = 1,
+    data_dir: DataDir = None,
+    images_dir: ImagesDir = None,
+    captions: Captions = None,
+    runs_dir: RunsDir = Path("runs"),
+    results_dir: ResultsDir = Path("results"),
+    method: Annotated[list[str] | None, typer.Option(help="one that is trained, may repeat; else all")] = None,
+    floor: Annotated[bool, typer.Option("--floor", help="try weights of tpc-cma-floor's floor instead")] = False,
+) -> None:
+    """Try learning rates of trained methods on validation data, and print the best as JSON; run again, it goes on."""
+    from tpccma.runs.choices import chosen_rates
+    from tpccma.runs.floor_weights import search_weights
+    from tpccma.runs.rates import search_rates
+
+    found = find_profile(profile, data_dir, images_dir, captions)
+    if floor:
+        return print_json(search_weights(found, jobs, runs_dir, results_dir))
+    print_json(chosen_rates(search_rates(found, jobs, runs_dir, results_dir, method or ())).to_dict("index"))
+
+
+def verify(
+    count: Annotated[int, typer.Argument(callback=at_least_one, help="recorded runs to repeat from scratch")] = 1,
+    profile: ProfileName = "demo",
+    seed: Annotated[int, typer.Option(help="of the choice of the runs")] = 0,
+    jobs: Jobs = 1,
+    data_dir: DataDir = None,
+    images_dir: ImagesDir = None,
+    captions: Captions = None,
+    results_dir: ResultsDir = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Repeat recorded runs, drawn at random, and compare every measure; exit status 1 where one differs."""
+    from tpccma.runs.verify import verify_some
+
+    found = find_profile(profile, data_dir, images_dir, captions)
+    repeats = []
+    for repeat in verify_some(found, count, seed, jobs, results_dir):
+        repeats.append(repeat)
+        if not as_json:
+            print(repeat, flush=True)
+    if as_json:
+        print_json([repeat.as_dict() for repeat in repeats])
+    if not all(repeat.ok for repeat in repeats):
+        raise typer.Exit(1)
