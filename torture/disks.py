@@ -10,9 +10,9 @@ from random import Random
 
 from torture import events
 from torture.forks import in_fork
-from torture.kills import SCENARIOS, armed, finish, writes
+from torture.kills import SCENARIOS, finish, writes
 from torture.outcomes import FAULT, SAME, Door, Outcomes
-from torture.world import Scenario, World, begin, differences, digest, fresh
+from torture.world import Scenario, World, armed, begin, differences, digest, fresh
 
 REMEDY = re.compile(r"make room|No space left on device")
 

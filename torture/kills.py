@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from random import Random
 from torture import events
 from torture.forks import in_fork
 from torture.outcomes import FAULT, SAME, Door, Outcomes
-from torture.world import Scenario, Undisturbed, World, begin, call, differences, digest, fresh, run
+from torture.world import Scenario, World, armed, begin, differences, digest, fresh, run
 
 TRAIN = ("train", "--alpha", "0.5")
 
@@ -40,37 +39,6 @@ SCENARIOS = {
         Scenario("sweep", ("sweep",)),
     )
 }
-
-
-def armed(world: World, folder: Path, scenario: Scenario, event: int, mode: int) -> list[str]:
-    """Be the command of a scenario, something of which happens at an event; return the events."""
-    events.watch(folder, event, mode)
-    try:
-        call(world, folder, scenario.command)
-    except SystemExit as end:
-        if end.code:
-            raise
-    return events.noted()
-
-
-def measure(world: World, scenario: Scenario) -> Undisturbed:
-    """Let nothing happen.
-
-    Raises:
-        RuntimeError: if the command fails all the same.
-    """
-    place = scenario.name.replace(" ", "-")
-    start, folder = world.folder / f"{place}-start", world.folder / f"{place}-undisturbed"
-    for each in (start, folder):
-        shutil.rmtree(each, ignore_errors=True)
-    start.mkdir()
-    scenario.start(world, start)
-    shutil.copytree(start, folder)
-    began = time.monotonic()
-    ended = in_fork(lambda: armed(world, folder, scenario, 0, events.COUNT))
-    if ended.status != 0:
-        raise RuntimeError(f"{scenario.name} fails undisturbed: {ended.said[-2000:]}")
-    return Undisturbed(start, digest(folder), ended.value, time.monotonic() - began)
 
 
 def finish(world: World, folder: Path, scenario: Scenario, what: str) -> Outcomes:

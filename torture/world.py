@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ import tpccma.runs.sweep
 import tpccma.runs.workers
 import tpccma.training.run
 from tests.conftest import TINY, InThread
+from torture import events
 from torture.forks import Copy, Ended, in_fork
 from tpccma import load_profile
 from tpccma.data import Corpus, load_corpus
@@ -69,8 +71,6 @@ class World:
 
     def undisturbed(self, scenario: "Scenario") -> "Undisturbed":
         """Say what a scenario comes to when nothing happens."""
-        from torture.kills import measure
-
         if scenario.name not in self.made:
             self.made[scenario.name] = measure(self, scenario)
         return self.made[scenario.name]
@@ -134,6 +134,37 @@ def call(world: World, folder: Path, command: tuple[str, ...]) -> None:
     tpccma.runs.workers.start_worker = lambda threads: InThread(1)
     places = ["--runs-dir", str(folder / "runs"), "--results-dir", str(folder / "results")]
     tpccma.cli.app([command[0], "--profile", str(world.folder / "tiny.yaml"), *command[1:], *places])
+
+
+def armed(world: World, folder: Path, scenario: Scenario, event: int, mode: int) -> list[str]:
+    """Be the command of a scenario, something of which happens at an event; return the events."""
+    events.watch(folder, event, mode)
+    try:
+        call(world, folder, scenario.command)
+    except SystemExit as end:
+        if end.code:
+            raise
+    return events.noted()
+
+
+def measure(world: World, scenario: Scenario) -> Undisturbed:
+    """Let nothing happen.
+
+    Raises:
+        RuntimeError: if the command fails all the same.
+    """
+    place = scenario.name.replace(" ", "-")
+    start, folder = world.folder / f"{place}-start", world.folder / f"{place}-undisturbed"
+    for each in (start, folder):
+        shutil.rmtree(each, ignore_errors=True)
+    start.mkdir()
+    scenario.start(world, start)
+    shutil.copytree(start, folder)
+    began = time.monotonic()
+    ended = in_fork(lambda: armed(world, folder, scenario, 0, events.COUNT))
+    if ended.status != 0:
+        raise RuntimeError(f"{scenario.name} fails undisturbed: {ended.said[-2000:]}")
+    return Undisturbed(start, digest(folder), ended.value, time.monotonic() - began)
 
 
 def run(world: World, folder: Path, scenario: Scenario) -> Ended:
