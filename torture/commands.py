@@ -122,4 +122,4 @@ def killed(world: World, name: str, turn: int) -> Outcomes:
 def doors(world: World) -> Iterator[Door]:
     """List what is tried."""
     for name in ("training", "sweep of two processes", "chapter"):
-        yield Door("kill a command, look for orphans", name, partial(killed, world, name), share=2)
+        yield Door("kill a command, look for orphans", name, partial(killed, world, name), share=5)

@@ -13,7 +13,7 @@ from tpccma.runs.provenance import git_revision, hardware, versions
 ROOT = Path(__file__).parents[1]
 LIMIT = 30.0  # seconds that a case of a door that reads may take: the machine may be busy
 MEMORY = 3 * 2**30  # bytes that it may take
-PATIENCE = 20  # seconds within which all processes of a killed command are to be gone
+PATIENCE = 60  # seconds within which all processes of a killed command are to be gone: Java looks once it has started
 
 
 def code() -> str:
