@@ -6,6 +6,7 @@ user can mend, said in one line, 130 and 143 after Ctrl-C and SIGTERM, whereupon
     tpccma gap IMAGES.npy TEXTS.npy          # the modality gap of paired embeddings, one row a pair
     tpccma train --profile demo --alpha 0.5  # fine-tune, evaluate, record
     tpccma evaluate CHECKPOINT --json        # measure a model, nothing is recorded
+    tpccma dial BASE ALIGNED --t 0.3 --out NEW.safetensors   # a model between two, without training
     tpccma --help                            # all commands; tpccma COMMAND --help all options of one
 
 Each command imports what it needs, so that help and claims need no torch.
@@ -18,12 +19,13 @@ from functools import wraps
 import typer
 
 from tpccma.cli.book import claims, plan
+from tpccma.cli.dial import dial
 from tpccma.cli.options import fail
 from tpccma.cli.practice import gap
 from tpccma.cli.runs import base, evaluate, rates, sweep, train, verify
 from tpccma.training.interruption import Terminated, terminable
 
-COMMANDS = (gap, train, evaluate, base, sweep, rates, verify, plan, claims)  # as --help lists them
+COMMANDS = (gap, train, evaluate, dial, base, sweep, rates, verify, plan, claims)  # as --help lists them
 
 app = typer.Typer(
     name="tpccma",

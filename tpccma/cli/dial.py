@@ -1,0 +1,134 @@
+"""A dial without training: models between a base and an aligned one, from two files of weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tpccma.cli.options import Captions, DataDir, ImagesDir, Json, find_profile, print_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tpccma.evidence.budget import Choice
+    from tpccma.models import Encoder
+    from tpccma.profiles import Profile
+
+WEIGHTS = "weights, or the folder of a run"
+Budget = Annotated[str | None, typer.Option(help='instead of --t: what may be lost, as "cider_memory -2%"; see --gain')]
+Pictures = Annotated[Path | None, typer.Option("--images", help="folder of pictures for batch norm's statistics")]
+OfProfile = Annotated[
+    str | None, typer.Option("--profile", help="whose data measure a front and batch norm's statistics")
+]
+
+
+def dial(
+    base: Annotated[Path, typer.Argument(help=f"{WEIGHTS}, at t = 0")],
+    aligned: Annotated[Path, typer.Argument(help=f"{WEIGHTS} that were fine-tuned from it, at t = 1")],
+    t: Annotated[float | None, typer.Option(help="from 0, the base, to 1")] = None,
+    budget: Budget = None,
+    gain: Annotated[str, typer.Option(help="measure that a budget is spent on; a gap is to fall")] = "raw_gap",
+    out: Annotated[Path | None, typer.Option(help="safetensors file to write; a budget alone needs none")] = None,
+    model: Annotated[str | None, typer.Option(help="as open_clip names it, of weights that do not say it")] = None,
+    images: Pictures = None,
+    profile: OfProfile = None,
+    seed: Annotated[int, typer.Option(help="of the caption decoder")] = 0,
+    data_dir: DataDir = None,
+    images_dir: ImagesDir = None,
+    captions: Captions = None,
+    as_json: Json = False,
+) -> None:
+    """Interpolate weights: a model between two without training, at --t or as far as a --budget allows."""
+    _check(base, aligned, {"t": t, "budget": budget, "out": out, "model": model, "images": images, "profile": profile})
+    found = find_profile(profile, data_dir, images_dir, captions) if profile else None
+    ends = _open(base, aligned, found, model)
+    front, choice = _choose(ends, found, budget, gain, seed) if budget else (None, None)
+    t = choice.t if choice else t
+    if out:
+        _write(ends, t, out, found, images)
+    _tell(t, out, front, choice, as_json)
+
+
+def _check(base: Path, aligned: Path, given: dict) -> None:
+    """Refuse options that contradict each other, before any work."""
+    from tpccma.checks import check_share
+    from tpccma.evidence.budget import read_budget
+
+    if (given["t"] is None) == (given["budget"] is None):
+        raise ValueError("say how far to turn the dial: --t 0.3, or --budget 'cider_memory -2%', one of them")
+    if given["budget"] is None:
+        check_share("--t", given["t"])
+    else:
+        read_budget(given["budget"])
+    if given["budget"] and not given["profile"]:
+        raise ValueError("a budget is kept on validation data: name the profile that has them, --profile demo")
+    if given["profile"] and (given["model"] or given["images"]):
+        raise ValueError("--profile names the model and has pictures: leave --model and --images out")
+    if given["budget"] is None and given["out"] is None:
+        raise ValueError("say where the model is to go: --out FILE.safetensors")
+    _check_out(given["out"], base, aligned)
+
+
+def _check_out(out: Path | None, base: Path, aligned: Path) -> None:
+    from tpccma.runs.dial import weights_in
+
+    taken = [weights_in(path).resolve() for path in (base, aligned)]
+    if out is None:
+        return
+    if out.suffix != ".safetensors":
+        raise ValueError(
+            f"{out} is to be a safetensors file, which open_clip knows by its name: --out FILE.safetensors"
+        )
+    if out.resolve() in taken:
+        raise ValueError(f"{out} holds one of the two models: say another --out")
+
+
+def _open(base: Path, aligned: Path, profile: "Profile | None", model: str | None) -> tuple["Encoder", "Encoder"]:
+    from tpccma.runs.dial import open_model, weights_in
+    from tpccma.training.encoders import load_encoder
+
+    paths = (base, aligned)
+    ends = tuple(load_encoder(profile, weights_in(p)) if profile else open_model(p, model) for p in paths)
+    ends[0].use_gpu()
+    return ends
+
+
+def _choose(
+    ends: tuple["Encoder", "Encoder"], profile: "Profile", budget: str, gain: str, seed: int
+) -> tuple["pd.DataFrame", "Choice"]:
+    import pandas as pd
+
+    from tpccma.data import load_corpus
+    from tpccma.evidence.budget import choose, read_budget, weigh
+    from tpccma.runs.dial import measure_front, tasks_for
+    from tpccma.runs.rates import validation_of
+
+    limits, corpus = read_budget(budget), validation_of(load_corpus(profile))
+    tasks, rows = tasks_for([gain, *(limit.measure for limit in limits)]), []
+    for row in measure_front(ends, corpus, tasks, profile.evaluation, seed):
+        rows.append(row)
+        found = weigh(pd.DataFrame(rows), limits, gain)  # which refuses unknown measures at the first point
+    return found, choose(pd.DataFrame(rows), limits, gain)
+
+
+def _write(
+    ends: tuple["Encoder", "Encoder"], t: float, out: Path, profile: "Profile | None", images: Path | None
+) -> None:
+    from tpccma.data import load_corpus
+    from tpccma.models.interpolation import interpolate
+    from tpccma.runs.dial import pictures_in, some_of
+
+    pictures = pictures_in(images, ends[0].architecture) if images else None
+    if profile:
+        pictures = some_of(load_corpus(profile).train.images)
+    interpolate(*ends, t, pictures).save(out)
+
+
+def _tell(t: float, out: Path | None, front: "pd.DataFrame | None", choice: "Choice | None", as_json: bool) -> None:
+    if as_json:
+        points = {} if front is None else {"said": choice.said, "front": front.reset_index().to_dict("records")}
+        return print_json({"t": t, "out": out and str(out), **points})
+    if front is not None:
+        print(front.to_string(float_format="{:.4f}".format), choice.said, sep="\n")
+    if out:
+        print(out)

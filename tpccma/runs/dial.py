@@ -1,0 +1,156 @@
+"""The dial on two files of weights: opened, interpolated, and measured on the way from the one to the other."""
+
+import random
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from tpccma.data import Corpus
+from tpccma.data.pictures import ImageFiles, Pictures
+from tpccma.models import Encoder, InParts, build_network
+from tpccma.models.forms import load_into
+from tpccma.models.interpolation import interpolate
+from tpccma.models.pretrained import check_activation, config_of
+from tpccma.models.transforms import image_transform
+from tpccma.models.weight_files import read_note, read_weights
+from tpccma.models.words import WordTokenizer
+from tpccma.profiles import Evaluation, HeadsModel, OpenClipModel
+from tpccma.tasks.evaluation import evaluate
+from tpccma.training.folder import WEIGHTS
+
+STEPS = tuple(tenth / 10 for tenth in range(11))
+PICTURES = 5_000  # whose statistics of batch norm are taken
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# Which task finds a measure, by how the measure's name begins; the others belong to the gap.
+TASK_OF = {
+    "zeroshot": "zeroshot",
+    "i2t_": "retrieval",
+    "t2i_": "retrieval",
+    "clustering": "clustering",
+    **dict.fromkeys(("cider", "bleu", "meteor", "rouge"), "captioning"),
+}
+
+
+def weights_in(path: str | Path) -> Path:
+    """Say where the weights lie of which a user names the file, or the run's folder.
+
+    Raises:
+        FileNotFoundError: if there is neither.
+    """
+    path = Path(path).expanduser()
+    file = path / WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        remedy = "give a file of weights, or the folder of a run that was trained"
+        raise FileNotFoundError(f"no checkpoint at {file}: {remedy}")
+    return file
+
+
+def open_model(path: str | Path, name: str | None = None) -> Encoder:
+    """Open weights without a profile.
+
+    Args:
+        path: of the file or a run's folder.
+        name: of the model, as open_clip names it; None takes what the file says, as those of this package do.
+
+    Returns:
+        An `Encoder`, which embeds texts only if the file brings its words.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the model is not known or another than the file says, the weights need the other activation, or
+            they do not fit.
+    """
+    path = weights_in(path)
+    made_by, words = (read_note(path, note) for note in ("architecture", "tokenizer"))
+    architecture = _said_by(path, made_by, name) if made_by else _named(path, name)
+    network = build_network(architecture)
+    load_into(network, read_weights(path), path, f"{getattr(architecture, 'name', 'of heads')!r}")
+    return Encoder(network, _tokenizer(path, words) if words else None, architecture)
+
+
+def _named(path: Path, name: str | None) -> OpenClipModel:
+    if name is None:
+        raise ValueError(f"{path} does not say which model its weights are of: name it, --model ViT-B-32")
+    quick = config_of(name).get("quick_gelu", False)  # where the file does not say, the name counts
+    architecture = OpenClipModel(kind="open_clip", name=name, pretrained=str(path), quick_gelu=quick)
+    check_activation(architecture, path)
+    return architecture
+
+
+def _said_by(path: Path, made_by: dict, name: str | None) -> OpenClipModel | HeadsModel:
+    if name not in (None, made_by.get("name")):
+        own = made_by.get("name", "heads on frozen features")
+        raise ValueError(f"{path} holds the weights of {own}, not of {name}: leave --model out")
+    try:
+        return TypeAdapter(OpenClipModel | HeadsModel).validate_python(made_by)
+    except ValidationError:
+        raise ValueError(f"{path} was made from {made_by}, which this version of the package does not know") from None
+
+
+def _tokenizer(path: Path, words: dict) -> WordTokenizer:
+    try:
+        return WordTokenizer(**words)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds a tokenizer that is damaged ({error}); get the file again") from None
+
+
+def pictures_in(folder: str | Path, architecture: OpenClipModel | HeadsModel) -> ImageFiles:
+    """Find pictures for the statistics of batch norm: at most `PICTURES` of a folder and those below, drawn at random.
+
+    Args:
+        folder: where they lie.
+        architecture: the model, which decides how a picture is prepared.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds no picture, or it is not known how the model takes them.
+    """
+    if architecture.kind == "heads":
+        raise ValueError("heads take features and have no batch norm: leave --images out")
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}, which --images names")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    if not paths:
+        raise ValueError(f"{folder} holds no picture: name a folder of {', '.join(ENDINGS)}")
+    if architecture.name == "tpccma-demo" and architecture.preprocess is None:
+        raise ValueError("the demo's model does not say how it takes pictures: name --profile, not --images")
+    random.Random(0).shuffle(paths)  # a folder may be sorted by class, and batches are to be alike
+    return ImageFiles(paths[:PICTURES], image_transform(architecture), upright=True)
+
+
+def some_of(images: InParts, most: int = PICTURES) -> InParts:
+    """Take the first pictures of a split; those that are read when needed stay so."""
+    if isinstance(images, Tensor):
+        return images[:most]
+    return Pictures(images.read, min(most, len(images)), images.workers)
+
+
+def tasks_for(measures: Iterable[str]) -> tuple[str, ...]:
+    """Name the tasks of `tpccma.evaluate` that find some measures, the gap always among them."""
+    found = [next((task for start, task in TASK_OF.items() if name.startswith(start)), "gap") for name in measures]
+    return tuple(dict.fromkeys(["gap", *found]))
+
+
+def measure_front(
+    ends: tuple[Encoder, Encoder], corpus: Corpus, tasks: Sequence[str], settings: Evaluation, seed: int = 0
+) -> Iterator[dict[str, float]]:
+    """Measure models between two at `STEPS`; one line of stderr a point.
+
+    Args:
+        ends: the base and the aligned model.
+        corpus: its test split is measured on, and its training pictures give batch norm's statistics.
+        tasks: of `tpccma.evaluate`.
+        settings: how much evaluation is done.
+        seed: of the caption decoder.
+
+    Yields:
+        ``t`` and the measures of a point.
+    """
+    for number, t in enumerate(STEPS, 1):
+        print(f"t = {t:g}: point {number} of {len(STEPS)}", file=sys.stderr, flush=True)
+        between = interpolate(*ends, t, some_of(corpus.train.images))
+        yield {"t": t} | evaluate(between, corpus, tasks, settings=settings, seed=seed)
