@@ -42,9 +42,14 @@ def change(record: dict, results_dir: Path, **values) -> dict:
 # ---- the plan
 
 
-@pytest.mark.parametrize("profile", ["demo", "fashion"])
-def test_plan_has_five_seeds_of_every_method_and_alpha(profile: str):
-    jobs = planned_jobs(profile)
+WORLDS = {
+    "photographs": planned_jobs("fashion"),
+    "scenes": list(dict.fromkeys(planned_jobs("demo") + planned_jobs("demo-bases"))),  # a profile for each round
+}
+
+
+@pytest.mark.parametrize("jobs", WORLDS.values(), ids=WORLDS)
+def test_plan_has_five_seeds_of_every_method_and_alpha(jobs: list[Job]):
     seeds = Counter((job.method, job.alpha) for job in jobs)
     alphas = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
     others = {"base", "clip", "mean-centering", "align-clip", "m2-mix", "clip-refine", "cs-aligner"}
@@ -58,16 +63,17 @@ def test_plan_has_five_seeds_of_every_method_and_alpha(profile: str):
     assert len(set(jobs)) == len(jobs)
 
 
-@pytest.mark.parametrize("profile", ["demo", "fashion"])
-def test_plan_has_three_or_more_seeds_of_every_ablation_of_the_first_reading_and_five_of_the_second(profile: str):
-    seeds = Counter((job.method, job.alpha) for job in planned_jobs(profile))
+@pytest.mark.parametrize("jobs", WORLDS.values(), ids=WORLDS)
+def test_plan_has_three_or_more_seeds_of_every_ablation_of_the_first_reading_and_five_of_the_second(jobs: list[Job]):
+    seeds = Counter((job.method, job.alpha) for job in jobs)
     assert ABLATION_ALPHA in ALPHAS
     assert min(seeds[name, ABLATION_ALPHA] for name in ABLATIONS) >= 3
     assert {seeds[name, ABLATION_ALPHA] for name in SECOND_ABLATIONS} == {5}
 
 
-def test_plan_leaves_no_method_out():
-    assert {job.method for job in planned_jobs("demo")} == {"base", *METHODS}
+@pytest.mark.parametrize("jobs", WORLDS.values(), ids=WORLDS)
+def test_plan_leaves_no_method_out(jobs: list[Job]):
+    assert {job.method for job in jobs} == {"base", *METHODS}
 
 
 @pytest.mark.parametrize("profile", ["demo", "fashion-masked"])
@@ -78,7 +84,7 @@ def test_second_round_comes_after_the_first_and_repeats_nothing(profile: str):
 
 
 @pytest.mark.parametrize(
-    "jobs, ablations", [(first_round("demo"), ABLATIONS), (second_round("demo"), SECOND_ABLATIONS)]
+    "jobs, ablations", [(first_round("demo"), ABLATIONS), (second_round("demo-bases"), SECOND_ABLATIONS)]
 )
 def test_round_goes_seed_by_seed_ablations_last(jobs: list[Job], ablations: tuple[str, ...]):
     late = {*ablations, "tpc-cma-paired-second-curriculum", "tpc-cma-floor"}
@@ -87,8 +93,9 @@ def test_round_goes_seed_by_seed_ablations_last(jobs: list[Job], ablations: tupl
     assert [job.method in late for job in jobs] == [False] * len(parts[0]) + [True] * len(parts[1])
 
 
-def test_run_is_planned_after_the_one_whose_steps_it_goes_by():
-    jobs = planned_jobs("demo")
+@pytest.mark.parametrize("profile", ["demo-bases", "fashion"])
+def test_run_is_planned_after_the_one_whose_steps_it_goes_by(profile: str):
+    jobs = planned_jobs(profile)
     traced = [(job, METHODS[job.method].trace) for job in jobs if job.method != "base" and METHODS[job.method].trace]
     assert {job.method for job, _ in traced} == {
         f"tpc-cma-{name}"
@@ -118,12 +125,12 @@ def test_there_are_variants_of_both_profiles():
     assert set(VARIANTS) == {"fashion-masked", *scales}  # and two with plans of their own
 
 
-def test_plan_of_bases_by_seed_has_every_method_anew():
+def test_plan_of_bases_by_seed_is_the_second_round_with_base_and_baselines_anew():
     seeds = Counter((job.method, job.alpha) for job in planned_jobs("demo-bases"))
-    paired = {(name, 0.5) for name in ABLATIONS} | {("tpc-cma-paired", alpha) for alpha in ALPHAS}
-    left_out = paired - {("tpc-cma-paired", alpha) for alpha in (0.0, 0.05, 0.5)}
-    assert set(seeds) == {(job.method, job.alpha) for job in planned_jobs("demo")} - left_out
-    assert set(seeds.values()) == {5}
+    baselines = {(name, 0.0) for name, method in METHODS.items() if not method.dial}
+    second = {(job.method, job.alpha) for job in second_round("fashion")}
+    assert set(seeds) == second | baselines | {("base", 0.0)} and set(seeds.values()) == {5}
+    assert second_round("demo") == []
 
 
 # ---- what is recorded

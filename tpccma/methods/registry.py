@@ -80,7 +80,6 @@ class Method:
         like: the method whose learning rate it takes; None where it has one of its own.
         rate_factor: by which that learning rate is multiplied.
         watched: whether it is asked on the way how steady its training is, see `tpccma.runs.stability`.
-        rates: learning rates that are tried on validation data, three for every method.
     """
 
     dial: bool = False
@@ -95,7 +94,6 @@ class Method:
     like: str | None = None
     rate_factor: float = 1.0
     watched: bool = False
-    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
 
     @property
     def loss(self) -> "type[BaselineLoss] | None":
@@ -161,7 +159,7 @@ METHODS = {
     "mean-centering": Method(maps_name="mean_centering", trained=False),
     "align-clip": Method(loss_name="AlignCLIPLoss"),
     "m2-mix": Method(loss_name="M2MixLoss"),
-    "clip-refine": Method(loss_name="CLIPRefineLoss", rates=(1e-6, 1e-5, 1e-4)),  # its authors train at 1e-6
+    "clip-refine": Method(loss_name="CLIPRefineLoss"),
     "cs-aligner": Method(loss_name="CSAlignerLoss"),
     "mind-the-gap": Method(maps_name="mind_the_gap_shift", trained=False),
     "i0t-async": Method(maps_name="i0t_async"),

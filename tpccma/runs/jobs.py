@@ -18,7 +18,8 @@ from tpccma.profiles import profile_names
 BASE = "base"  # in place of a method: the model that the others start from
 DIAL = PAIRED  # whose dial the chapters show: the first round's
 SHIFT = "demo-shift"  # a profile of the second round alone
-SEED_BASES = "demo-bases"  # whose every seed has a base of its own, so that all methods are run anew
+SEED_BASES = "demo-bases"  # the demo's second round: every seed has a base of its own, so that all methods are run anew
+ONE_BASE = "demo"  # whose seeds share one: the first round's alone
 OTHERS = tuple(name for name, method in METHODS.items() if not method.dial)
 ALPHAS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 SEEDS = (0, 1, 2, 3, 4)
@@ -73,7 +74,7 @@ def first_round(profile: str) -> list[Job]:
     Returns:
         The jobs, seed by seed, ablations last: all methods, alphas and ablations, or, of a variant that ships, a few.
     """
-    if profile == SHIFT:
+    if profile in (SHIFT, SEED_BASES):
         return []
     if profile in variants():
         return _seed_by_seed([(BASE, 0.0), *((DIAL, alpha) for alpha in VARIANT_ALPHAS)])
@@ -91,16 +92,18 @@ def second_round(profile: str) -> list[Job]:
     Returns:
         The jobs: the whole method first, then its ablations, some of which go by its steps.
     """
+    if profile == ONE_BASE:
+        return []
     if profile == SHIFT:
         paired = [(SECOND_CURRICULUM, alpha) for alpha in ENDS]
         full = [(FULL, alpha) for alpha in VARIANT_ALPHAS]
         return _seed_by_seed([(BASE, 0.0), *full, *paired, ("modgap", 0.0)])
     if profile in variants() - {SEED_BASES}:
         return _seed_by_seed([(FULL, alpha) for alpha in VARIANT_ALPHAS])
-    others = [(name, 0.0) for name in OTHERS] if profile == SEED_BASES else []
+    anew = [(BASE, 0.0), *((name, 0.0) for name in OTHERS)] if profile == SEED_BASES else []
     ablations = [(name, ABLATION_ALPHA) for name in SECOND_ABLATIONS]
     losses = [(name, alpha) for name in (SECOND_CURRICULUM, FLOOR) for alpha in ENDS]
-    return _seed_by_seed([(FULL, alpha) for alpha in ALPHAS]) + _seed_by_seed([*others, *ablations, *losses])
+    return _seed_by_seed([(FULL, alpha) for alpha in ALPHAS] + anew) + _seed_by_seed(ablations + losses)
 
 
 def _seed_by_seed(settings: list[tuple[str, float]], seeds: tuple[int, ...] = SEEDS) -> list[Job]:
