@@ -134,7 +134,7 @@ def measure_pairs(
         seed: of all draws.
 
     Returns:
-        ``raw``, ``centred`` and ``change``, see `tpccma.runs.real_records.STATES`, to 6 digits.
+        ``raw``, ``centred`` and ``change``, see `tpccma.runs.real_records.RealRecord`, to 6 digits.
 
     Raises:
         ValueError: as `tpccma.metrics.modality_gap`.
