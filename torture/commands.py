@@ -17,6 +17,7 @@ import psutil
 import yaml
 
 from tests.conftest import TINY
+from torture.events import end_with_parent
 from torture.outcomes import FAULT, SAME, Door, Outcomes
 from torture.record import PATIENCE
 from torture.world import SMALLER, World, differences, digest
@@ -60,6 +61,7 @@ def start(world: World, name: str, folder: Path) -> psutil.Popen:
     own |= {"PYTHONPATH": str(ROOT), "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONWARNINGS": "ignore"}
     folder.mkdir(parents=True, exist_ok=True)
     how = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "start_new_session": True}
+    how["preexec_fn"] = end_with_parent
     return psutil.Popen(arguments(world, name), cwd=folder, env=own, **how)
 
 
