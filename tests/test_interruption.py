@@ -381,6 +381,18 @@ def test_full_disk_is_named_and_leaves_the_checkpoint_before(
         assert trainer.step == 5
 
 
+def test_full_disk_is_named_by_what_is_written_last(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(folder: Path):
+        raise OSError(28, "No space left on device")
+
+    trainer = Trainer(build_encoder(tiny_profile), tiny_profile, tiny_profile.fine_tune, 0.5, 0, tmp_path, tiny_corpus)
+    monkeypatch.setattr("tpccma.training.checkpoint.seal", fail)
+    with pytest.raises(OSError, match=rf"{tmp_path}/checkpoint\.partial could not be written .*: make room and"):
+        trainer.save()
+
+
 def test_full_disk_is_named_by_what_saves_a_model(tiny_profile: Profile, tmp_path: Path, full_disk: Callable):
     encoder, path = build_encoder(tiny_profile), tmp_path / "model.safetensors"
     encoder.save(path)

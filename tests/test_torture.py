@@ -152,6 +152,14 @@ def test_a_fault_is_told_with_what_repeats_it(tmp_path: Path):
     assert total(Ledger(tmp_path).lines())["c: bad"]["faults"] == ["turn 0: case 3: it breaks"]
 
 
+def test_a_turn_that_breaks_is_a_fault_and_the_others_go_on(tmp_path: Path):
+    doors = [Door("c", "broken", lambda number: refuse("no"), lambda: 1), Door("c", "whole", note([], ""), lambda: 2)]
+    go_through(doors, Ledger(tmp_path), 600, lambda said: None)
+    found = total(Ledger(tmp_path).lines())
+    assert found["c: broken"]["faults"] == ["turn 0: the campaign breaks: ValueError: no"]
+    assert found["c: whole"]["found"] == {SAME: 2}
+
+
 def test_processes_share_all_doors():
     doors = [Door("c", f"{i}", note([], ""), share=share) for i, share in enumerate([5, 1, 1, 3])]
     parts = [deal(doors, worker, 2) for worker in range(2)]

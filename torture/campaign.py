@@ -65,13 +65,23 @@ def go_through(
             del waiting[name]
             continue
         began = time.monotonic()
-        outcomes = doors[name].turn(number)
+        outcomes = try_turn(doors[name], number)
         took = time.monotonic() - began
         ledger.write(name, number, took, outcomes, doors[name].turns and doors[name].turns())
         spent[name] = spent.get(name, 0.0) + took
         tried[name] = tried.get(name, 0) + sum(outcomes.found.values())
         for fault in outcomes.faults:
             tell(f"{FAULT} {name}, turn {number}: {fault}")
+
+
+def try_turn(door: Door, number: int) -> Outcomes:
+    """Try a turn; if that breaks, it is a fault as well, of the code that is tried or of the campaign."""
+    try:
+        return door.turn(number)
+    except Exception as error:
+        outcomes = Outcomes()
+        outcomes.note(FAULT, f"the campaign breaks: {type(error).__name__}: {error}")
+        return outcomes
 
 
 def try_one(doors: Iterable[Door], name: str, turn: int) -> Outcomes:

@@ -19,7 +19,8 @@ REMEDY = re.compile(r"make room|No space left on device")
 
 def furthest(folder: Path) -> int:
     """Say how far the checkpoints and finished runs below a folder are: steps, a finished run counting as many more."""
-    steps = [json.loads(path.read_text())["step"] for path in folder.rglob("checkpoint*/step.json")]
+    kept = [path for name in ("checkpoint", "checkpoint.old") for path in folder.glob(f"runs/*/*/{name}/step.json")]
+    steps = [json.loads(path.read_text())["step"] for path in kept]
     return max([*steps, 0]) + 1000 * len(list(folder.glob("runs/*/*/model.safetensors")))
 
 

@@ -99,11 +99,12 @@ class Checkpoints:
             (partial / f"read-{self.accelerator.process_index}.json").write_text(json.dumps(read))
         self.accelerator.wait_for_everyone()  # every process has written its part
         if self.accelerator.is_main_process:
-            (partial / "step.json").write_text(json.dumps({"step": step}))
-            if (self.folder / LOG).is_file():
-                shutil.copyfile(self.folder / LOG, partial / LOG)
-            seal(partial)
-            sync_folder(partial)
+            with writing(partial):
+                (partial / "step.json").write_text(json.dumps({"step": step}))
+                if (self.folder / LOG).is_file():
+                    shutil.copyfile(self.folder / LOG, partial / LOG)
+                seal(partial)
+                sync_folder(partial)
             self._replace(partial)
         self.accelerator.wait_for_everyone()
 
