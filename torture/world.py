@@ -50,7 +50,7 @@ SMALLER = {
     "fine_tune__checkpoint_steps": 3,
 }
 JOBS = [Job("base", 0.0, 0), Job("mean-centering", 0.0, 0), Job("clip", 0.0, 0)]  # of a sweep
-TIMED = ("seconds", "samples_per_second", "wall_seconds")
+TIMED = ("seconds", "samples_per_second", "wall_seconds", "git_revision")  # which somebody may change meanwhile
 LEFT = (".partial", "/.tmp", "/checkpoint")  # what may be left lying, and is counted
 
 
