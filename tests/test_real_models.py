@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
-from typer import Typer
 from typer.testing import CliRunner
 
+from tpccma.cli import app
 from tpccma.evidence import real_models as tables
 from tpccma.figures.real_models import plot_centring, plot_shape
 from tpccma.runs import real_models
@@ -165,7 +165,7 @@ def test_a_measure_is_a_value_and_an_interval(bad: object, tmp_path: Path):
 
 
 def test_a_renamed_record_and_an_empty_folder_are_refused(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"run `python -m tpccma\.runs\.real_models`"):
+    with pytest.raises(FileNotFoundError, match="run `tpccma real`"):
         load_real(tmp_path)
     path = save_real(load_real(RESULTS)[0], tmp_path)
     path.rename(path.with_name("mine.json"))
@@ -178,9 +178,7 @@ def test_a_renamed_record_and_an_empty_folder_are_refused(tmp_path: Path):
 
 def refused(folder: Path, named: str) -> None:
     """See that the command says in one line what to mend, and exits with 2."""
-    app = Typer()
-    app.command()(real_models.main)
-    result = CliRunner().invoke(app, ["--data-dir", str(folder), "--results-dir", str(folder)])
+    result = CliRunner().invoke(app, ["real", "--data-dir", str(folder), "--results-dir", str(folder)])
     assert result.exit_code == 2 and result.stdout == ""
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1 and named in result.stderr
 
@@ -191,14 +189,15 @@ def test_what_is_missing_or_another_file_is_named(tmp_path: Path):
     refused(tmp_path, "features_clip.npy has the checksum")
 
 
-def test_the_command_writes_a_record_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_the_command_writes_a_record_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pairs = np.stack(some_pairs(8, 3)).astype(np.float32)
     np.save(tmp_path / "features_clip.npy", pairs)
     digest = real_models.hashlib.sha256((tmp_path / "features_clip.npy").read_bytes()).hexdigest()
     monkeypatch.setattr(real_models, "PUBLISHED", (real_models.Published("clip", True, digest),))
-    real_models.main(tmp_path, tmp_path / "results")
-    (record,) = load_real(tmp_path / "results")
-    assert capsys.readouterr().out == f"{real_path('clip', True, tmp_path / 'results')}\n"
+    results = tmp_path / "results"
+    done = CliRunner().invoke(app, ["real", "--data-dir", str(tmp_path), "--results-dir", str(results)])
+    (record,) = load_real(results)
+    assert (done.exit_code, done.stdout) == (0, f"{real_path('clip', True, results)}\n")
     assert (record.pairs, record.width, record.distinct, record.source.sha256) == (8, 3, (8, 8), digest)
     assert record.raw == measure_pairs(*pairs)["raw"]
 

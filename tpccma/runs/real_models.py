@@ -1,6 +1,6 @@
 """Measure the embeddings of models that nobody here made, and record that::
 
-    python -m tpccma.runs.real_models --data-dir FOLDER  # eight records in results/real; a minute or two
+    tpccma real --data-dir FOLDER  # eight records in results/real; a minute or two
 
 FOLDER holds the arrays that the authors of "Mind the Gap" (arXiv 2203.02053) published with their Figure 1: of four
 models, before and after training, each (2, N, D): the first modality and texts, row i of both one pair. A file is known
@@ -11,11 +11,10 @@ Legend: `N` pairs, `D` width, `R` resamples.
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import typer
 from scipy.stats import binomtest
 from scipy.stats import t as student
 from torch import Tensor
@@ -32,7 +31,7 @@ from tpccma.metrics import (
 from tpccma.metrics.checks import check_pairs
 from tpccma.metrics.divergences import centre
 from tpccma.runs.provenance import git_revision, hardware, versions
-from tpccma.runs.real_records import GAPS, SEPARABILITY, Bounded, RealRecord, Source, save_real
+from tpccma.runs.real_records import GAPS, SEPARABILITY, Bounded, RealRecord, Source
 from tpccma.tasks.retrieval import retrieval_hits
 
 REPOSITORY = "https://github.com/Weixin-Liang/Modality-Gap"
@@ -219,20 +218,3 @@ def _separability(x: Tensor, y: Tensor, seed: int) -> dict[str, Bounded]:
     value, tested = linear_separability(x, y, seed), len(x) // 2
     found = binomtest(round(value * tested), tested).proportion_ci(LEVEL, method="wilson")
     return {SEPARABILITY: Bounded(value, min(found.low, value), max(found.high, value))}
-
-
-def main(
-    data_dir: Annotated[Path, typer.Option(help="folder of the published arrays")],
-    results_dir: Annotated[Path, typer.Option(help="records")] = Path("results"),
-) -> None:
-    """Measure the published embeddings of real models, and write a record each to RESULTS_DIR/real."""
-    try:
-        for record in measure_real(data_dir.expanduser()):
-            print(save_real(record, results_dir.expanduser()))
-    except (ValueError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-
-
-if __name__ == "__main__":
-    typer.run(main)

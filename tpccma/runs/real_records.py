@@ -120,7 +120,7 @@ def load_real(results_dir: str | Path = "results") -> list[RealRecord]:
     folder = Path(results_dir) / REAL
     paths = sorted(folder.glob("*.json"))
     if not paths:
-        raise FileNotFoundError(f"there is no record in {folder}: run `python -m tpccma.runs.real_models`")
+        raise FileNotFoundError(f"there is no record in {folder}: run `tpccma real`")
     return [_read(path) for path in paths]
 
 
