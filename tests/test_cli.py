@@ -60,7 +60,7 @@ def test_help_names_every_command_and_neither_it_nor_the_claims_need_torch():
     for arguments, shown in ((["--help"], "verify"), (["claims", "--results-dir", str(RESULTS)], "C8")):
         done = subprocess.run([sys.executable, "-c", watch.format(arguments)], capture_output=True, text=True)
         assert done.returncode == 0 and shown in done.stdout and done.stdout.endswith("False\n"), done.stderr
-    names = {"gap", "train", "evaluate", "dial", "base", "sweep", "rates", "verify", "real", "plan", "claims"}
+    names = {"gap", "embed", "train", "evaluate", "dial", "base", "sweep", "rates", "verify", "real", "plan", "claims"}
     assert {command.name for command in app.registered_commands} == names
     assert all(run(name, "--help").exit_code == 0 for name in names)
 
@@ -155,9 +155,9 @@ def embeddings(tmp_path: Path) -> tuple[Path, Path]:
 def test_gap_is_that_of_the_arrays(embeddings: tuple[Path, Path]):
     shown = run("gap", *embeddings, "--normalize")
     assert (shown.exit_code, shown.stderr) == (0, "") and shown.stdout.startswith("2 pairs of width 4\n")
-    assert [line.split()[0] for line in shown.stdout.splitlines()[1:]] == [
-        *("raw", "centroid", "distribution", "scale-free")
-    ]
+    names = ["raw", "centroid", "distribution", "scale-free"]
+    assert [line.split()[0] for line in shown.stdout.splitlines()[1:5]] == names
+    assert [line.split()[0] for line in shown.stdout.splitlines()[8:12]] == names  # centred
     found = json.loads(run("gap", *embeddings, "--normalize", "--json").stdout)
     # every pair is sqrt(2) apart; the means (1/2, 1/2, 0, 0) and (0, 0, 1/2, 1/2) are 1 apart; sqrt(2 - 1) is left
     assert [found[name] for name in ("raw", "centroid", "distribution")] == pytest.approx([2**0.5, 1, 1])

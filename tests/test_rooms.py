@@ -24,6 +24,7 @@ FLOORS = (
     {"runs"},
     {"evidence"},
     {"figures"},
+    {"practice"},
     {"notebook", "cli", "__main__", ""},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -4,6 +4,7 @@ Legend: N pairs, D embedding width, C clusters. Arrays may be torch tensors.
 """
 
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from tpccma.figures.style import IMAGE, NEUTRAL, TEXT, legend_below
+from tpccma.figures.style import IMAGE, NEUTRAL, TEXT, legend_below, use_style
+from tpccma.files import whole_file
 
 
 def plot_clouds(clouds: dict[str, tuple[ArrayLike, ArrayLike]], pairs_drawn: int = 25) -> Figure:
@@ -149,3 +151,27 @@ def _draw_clusters(ax: Axes, assignments: np.ndarray) -> None:
     ranks = np.arange(len(order))
     ax.bar(ranks, images[order], color=IMAGE, label="images")
     ax.bar(ranks, texts[order], bottom=images[order], color="white", edgecolor=TEXT, hatch="///", label="texts")
+
+
+def save_gap(found: dict, path: str | Path) -> None:
+    """Draw the gap's two parts, as they are and after centring, into a file.
+
+    Args:
+        found: from `tpccma.practice.gap.describe`.
+        path: of a png, svg or pdf.
+
+    Raises:
+        ValueError: if matplotlib writes no such file.
+    """
+    states = {"as they are": found, "centred": found["centred"]}
+    rows = {title: _gaps(state) for title, state in states.items() if state}
+    use_style()
+    figure = plot_gap_split(pd.DataFrame.from_dict(rows, orient="index"))
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=150, format=Path(path).suffix.removeprefix(".") or None)
+    plt.close(figure)
+
+
+def _gaps(state: dict) -> dict[str, float]:
+    values = {f"{name}_gap": state[name] for name in ("raw", "centroid", "distribution")}
+    return values | dict(zip(("raw_gap_low", "raw_gap_high"), state["raw_interval"], strict=True))

@@ -1,0 +1,113 @@
+"""Pictures of a folder embedded by a model of open_clip, into files and into the gap. All made here."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import tpccma.practice.embed
+from tpccma import load_profile
+from tpccma.cli import app
+from tpccma.data.scenes import make_pairs
+from tpccma.metrics import modality_gap
+from tpccma.models import prepare
+from tpccma.practice.arrays import open_rows
+from tpccma.training.encoders import load_encoder, weights_path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """25 scenes of the demo's test split as png, with their captions."""
+    folder = tmp_path_factory.mktemp("folder")
+    (folder / "pictures").mkdir()
+    pairs = make_pairs("test", 25, seed=0)
+    rows = [("image", "caption")]
+    for number, (pixels, captions) in enumerate(zip(pairs.images, pairs.captions, strict=True)):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / "pictures" / f"{number:02}.png")
+        rows += [(f"{number:02}.png", caption) for caption in captions]
+    with (folder / "captions.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    torch.save((pairs.images, [own[0] for own in pairs.captions]), folder / "pairs.bin")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the demo's base makes of the pixels themselves."""
+    profile = load_profile("demo")
+    encoder = load_encoder(profile, weights_path(profile))
+    images, captions = torch.load(folder / "pairs.bin")
+    return encoder.embed_images(prepare(images)), encoder.embed_texts(captions)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def options(folder: Path) -> list[str | Path]:
+    model = ["--model", "tpccma-demo", "--pretrained", weights_path(load_profile("demo"))]
+    return [*model, "--images", folder / "pictures", "--captions", folder / "captions.csv"]
+
+
+def test_gap_of_a_model_is_that_of_its_embeddings(folder: Path, expected):
+    shown = run("gap", *options(folder), "--json", "--resamples", "20")
+    assert json.loads(shown.stdout)["raw"] == pytest.approx(modality_gap(*expected).raw, abs=1e-5)
+
+
+def test_embeddings_are_written_with_names(folder: Path, expected, tmp_path: Path):
+    result = run("embed", tmp_path / "all", *options(folder))
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'all'}: 25 pairs of width 128\n")
+    for name, rows in zip(("images", "texts"), expected, strict=True):
+        assert np.load(tmp_path / "all" / f"{name}.npy") == pytest.approx(rows.numpy(), abs=1e-5)
+    with (tmp_path / "all" / "pairs.csv").open(newline="") as file:
+        assert list(csv.reader(file))[3] == [
+            str(folder / "pictures" / "02.png"),
+            torch.load(folder / "pairs.bin")[1][2],
+        ]
+    assert not list(tmp_path.glob("*.parts"))
+
+
+def test_killed_and_run_again_it_goes_on(folder: Path, expected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tpccma.practice.embed, "PART", 10)
+    embed, made = tpccma.practice.embed._embed, []
+
+    def stop(encoder, transform, part, workers):
+        made.append(len(part))
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return embed(encoder, transform, part, workers)
+
+    monkeypatch.setattr(tpccma.practice.embed, "_embed", stop)
+    out = tmp_path / "all.safetensors"
+    assert run("embed", out, *options(folder)).exit_code == 130 and not out.exists()
+    assert run("embed", out, *options(folder)).exit_code == 0 and made == [10, 10, 10, 5]
+    assert np.asarray(open_rows(f"{out}:images")) == pytest.approx(expected[0].numpy(), abs=1e-5)
+
+
+def test_pictures_alone_are_embedded_by_name(folder: Path, expected, tmp_path: Path):
+    given = options(folder)
+    assert run("embed", tmp_path / "alone.safetensors", *given[: given.index("--captions")]).exit_code == 0
+    assert open_rows(tmp_path / "alone.safetensors").numpy() == pytest.approx(expected[0].numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"--model": "ViT-B-23"}, "open_clip knows no model 'ViT-B-23'"),
+        ({"--pretrained": "none"}, "no checkpoint at none"),
+        ({"--images": "nowhere"}, "nowhere"),
+        ({"--captions": "none.csv"}, "none.csv"),
+    ],
+)
+def test_what_is_not_there_is_named(change: dict[str, str], named: str, folder: Path, tmp_path: Path):
+    given = options(folder)
+    for option, value in change.items():
+        given[given.index(option) + 1] = value
+    result = run("embed", tmp_path / "out", *given)
+    assert result.exit_code == 2 and named in result.stderr and result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
