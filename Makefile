@@ -97,7 +97,7 @@ linkcheck: setup ## Follow every link of the book (needs the network)
 lock: ## Rebuild requirements.lock from pyproject.toml in a new environment
 	rm -rf $(STAMPS)/lock
 	$(PYTHON) -m venv $(STAMPS)/lock
-	$(STAMPS)/lock/bin/python -m pip install --editable '.[dev]'
+	$(STAMPS)/lock/bin/python -m pip install --editable '.[book,dev]'
 	{ grep '^#' requirements.lock; \
 		$(STAMPS)/lock/bin/python -m pip freeze --all --exclude pip --exclude tpccma | \
 		sed -E '/^(cuda-|nvidia-|triton=)/ s/$$/ ; platform_system == "Linux" and platform_machine == "x86_64"/'; \

