@@ -83,10 +83,7 @@ def _quick(x: Rows, y: Rows, normalize: bool) -> Tensor | None:
     about = [square - offset**2 for square, offset in zip(squares, offsets, strict=True)]
     if any(left < LOST * square for left, square in zip(about, squares, strict=True)):
         return None
-    found = torch.cat([means.new_empty(3), means.flatten()])
-    for place, number in enumerate((len(x), *about)):
-        found[place] = number
-    return found
+    return torch.cat([means.new_tensor([len(x), *about]), means.flatten()])
 
 
 def _sums(x: Rows, y: Rows, normalize: bool) -> tuple[Tensor, Tensor]:
