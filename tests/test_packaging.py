@@ -88,7 +88,7 @@ def imported_by(path: Path) -> set[str]:
 
 WITHOUT_THE_BOOK = """
 import sys
-for name in ("IPython", "ipykernel", "ipywidgets", "jupyter_book", "nbval", "papermill", "sphinx", "pytest"):
+for name in ("IPython", "ipykernel", "ipywidgets", "jupyter_book", "nbval", "papermill", "pytest"):
     sys.modules[name] = None
 """
 ALL_OF_IT = """
