@@ -1,6 +1,7 @@
-"""Sphinx extension: the directive `build-info` lists versions, hardware and the seconds each chapter ran."""
+"""Sphinx extension: the directive `build-info` lists chapters, with seconds and whether they passed, and versions."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from docutils import nodes
+from measured import table
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -54,39 +56,44 @@ def version(package: str) -> str:
         return "not installed"
 
 
-def chapter_times(root: Path) -> list[tuple[str, str]]:
-    """Each chapter with the seconds that `make notebooks` recorded under .make/, if it ran here."""
+def title_of(notebook: dict) -> str:
+    """The first heading."""
+    lines = "".join(line for cell in notebook["cells"] for line in (*cell["source"], "\n")).splitlines()
+    return next(line.removeprefix("# ") for line in lines if line.startswith("# "))
+
+
+def passed(notebook: dict) -> bool:
+    """Whether every cell with code ran, and none ended in an error."""
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and cell["source"]]
+    ended = [output["output_type"] for cell in code for output in cell["outputs"]]
+    return all(cell["execution_count"] for cell in code) and "error" not in ended
+
+
+def chapters(root: Path) -> list[list[str]]:
+    """Each chapter, the seconds that `make notebooks` recorded under .make/ if it ran here, and whether it passed."""
     rows = []
-    for notebook in sorted((root / "notebooks").glob("*.ipynb")):
-        record = root / ".make" / f"{notebook.stem}.seconds"
-        rows.append((notebook.stem, f"{record.read_text().strip()} s" if record.exists() else "stored outputs"))
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        notebook, seconds = json.loads(path.read_text()), root / ".make" / f"{path.stem}.seconds"
+        ran = seconds.read_text().strip() if seconds.exists() else "not run here"
+        rows.append([title_of(notebook), ran, "passed" if passed(notebook) else "failed"])
     return rows
 
 
-def table(header: tuple[str, str], rows: list[tuple[str, str]]) -> nodes.table:
-    """A docutils table of two columns."""
-    group = nodes.tgroup("", nodes.colspec(colwidth=1), nodes.colspec(colwidth=1), cols=2)
-    for part, lines in ((nodes.thead(), [header]), (nodes.tbody(), rows)):
-        for line in lines:
-            part += nodes.row("", *(nodes.entry("", nodes.paragraph(text=cell)) for cell in line))
-        group += part
-    return nodes.table("", group, classes=["colwidths-auto"])
-
-
 class BuildInfo(SphinxDirective):
-    """Two tables: the build and its versions; the chapters and their seconds."""
+    """Two tables: the build and its versions; the chapters, their seconds and whether they passed."""
 
     def run(self) -> list[nodes.Node]:
         root = Path(self.env.srcdir).resolve().parent
         self.env.note_reread()  # so that an incremental build brings it up to date
         build = [
-            ("built", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
-            ("revision", git_revision(root)),
-            ("system", f"{platform.system()} {platform.machine()}, {cpu_model()}, {os.cpu_count()} cores"),
-            ("Python", platform.python_version()),
+            ["built", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")],
+            ["revision", git_revision(root)],
+            ["system", f"{platform.system()} {platform.machine()}, {cpu_model()}, {os.cpu_count()} cores"],
+            ["Python", platform.python_version()],
         ]
-        versions = [(package, version(package)) for package in PACKAGES]
-        return [table(("build", ""), build + versions), table(("chapter", "executed in"), chapter_times(root))]
+        versions = [[package, version(package)] for package in PACKAGES]
+        header = ["chapter", "seconds", "passed or not"]
+        return [table([header, *chapters(root)]), table([["this build", ""], *build, *versions])]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -265,7 +265,7 @@ class FahimLoss(BaselineLoss):
 class ModGapLoss(BaselineLoss):
     """L_CLIP + mean squared distance of the pairs + `uniformity_potential` of the pairs' centroids.
 
-    Source: Grassucci et al., "Closing the modality gap enables aligned multimodal learning"; weights 1 [ours].
+    Source: Grassucci et al., arXiv 2601.18525; weights 1 [ours].
     """
 
     term_names = ("contrastive_loss", "uniformity_loss", "alignment_loss")

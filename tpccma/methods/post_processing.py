@@ -106,7 +106,7 @@ def realign(images: Tensor, texts: Tensor) -> tuple[nn.Module, nn.Module]:
     taken off and mu_x put on, and rows are scaled to length 1 once more [ours], since every task here takes unit
     vectors. Args and Returns as in `mean_centering`.
 
-    Source: ReAlign's anchor, trace and centroid steps.
+    Source: ReAlign's anchor, trace and centroid steps, arXiv 2602.07026.
     """
     x, y = images.mean(0), texts.mean(0)
     gain = ((images - x).square().sum() / (texts - y).square().sum()).sqrt()
