@@ -60,7 +60,21 @@ def test_help_names_every_command_and_neither_it_nor_the_claims_need_torch():
     for arguments, shown in ((["--help"], "verify"), (["claims", "--results-dir", str(RESULTS)], "C8")):
         done = subprocess.run([sys.executable, "-c", watch.format(arguments)], capture_output=True, text=True)
         assert done.returncode == 0 and shown in done.stdout and done.stdout.endswith("False\n"), done.stderr
-    names = {"gap", "embed", "train", "evaluate", "dial", "base", "sweep", "rates", "verify", "real", "plan", "claims"}
+    names = {
+        "gap",
+        "embed",
+        "export",
+        "train",
+        "evaluate",
+        "dial",
+        "base",
+        "sweep",
+        "rates",
+        "verify",
+        "real",
+        "plan",
+        "claims",
+    }
     assert {command.name for command in app.registered_commands} == names
     assert all(run(name, "--help").exit_code == 0 for name in names)
 

@@ -21,12 +21,26 @@ import typer
 from tpccma.cli.book import claims, plan
 from tpccma.cli.dial import dial
 from tpccma.cli.options import fail
-from tpccma.cli.practice import embed, gap
+from tpccma.cli.practice import embed, export, gap
 from tpccma.cli.real import real
 from tpccma.cli.runs import base, evaluate, rates, sweep, train, verify
 from tpccma.training.interruption import Terminated, terminable
 
-COMMANDS = (gap, embed, train, evaluate, dial, base, sweep, rates, verify, real, plan, claims)  # as --help lists them
+COMMANDS = (
+    gap,
+    embed,
+    train,
+    evaluate,
+    dial,
+    export,
+    base,
+    sweep,
+    rates,
+    verify,
+    real,
+    plan,
+    claims,
+)  # as --help lists them
 
 app = typer.Typer(
     name="tpccma",

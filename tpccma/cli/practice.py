@@ -83,3 +83,28 @@ def embed(
     pairs = read_pairs(images_dir.expanduser(), captions and captions.expanduser())
     count, width = embed_to(architecture_of(model, pretrained, quick_gelu), pairs, out.expanduser(), workers)
     print(f"{out}: {count} {'pairs' if captions else 'pictures'} of width {width}")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="folder of a finished run, or weights that tpccma wrote")],
+    out: Annotated[Path, typer.Argument(help="folder to write")],
+    images_dir: Pictures = None,
+    captions: CaptionsFile = None,
+    to_hub: Annotated[str | None, typer.Option("--push", help="also upload it to the hub, as OWNER/NAME")] = None,
+) -> None:
+    """Write a model as open_clip and Hugging Face's hub have it, with a card; only --push uploads it.
+
+    With pictures and captions the card also has the gap on them, and the means for centring lie beside it.
+    """
+    from tpccma.practice.export import export_model, push
+
+    if (images_dir is None) != (captions is None):
+        raise ValueError("give both --images DIR and --captions FILE, or neither")
+    run, out, measured = run.expanduser(), out.expanduser(), {}
+    if images_dir and captions:
+        from tpccma.practice.export import measure
+
+        measured = measure(run, images_dir.expanduser(), captions.expanduser())
+    print(export_model(run, out, **measured))
+    if to_hub:
+        print(push(out, to_hub))

@@ -1,0 +1,71 @@
+"""A model handed on: open_clip loads the folder to the last bit, and the card says what was measured."""
+
+import json
+import shutil
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file
+from torchvision.transforms.functional import to_pil_image
+from typer.testing import CliRunner, Result
+
+from tests.test_embed import folder  # noqa: F401
+from tpccma import load_profile
+from tpccma.cli import app
+from tpccma.models import prepare, read_weights
+from tpccma.practice.export import export_model
+from tpccma.training.encoders import load_encoder, weights_path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """The folder of a run: the demo's base, with a record."""
+    (tmp_path / "run").mkdir()
+    shutil.copy(weights_path(load_profile("demo")), tmp_path / "run" / "model.safetensors")
+    key = {"profile": "demo", "method": "tpc-cma", "alpha": 0.5, "seed": 1}
+    record = key | {"metrics": {"raw_gap": 0.7512, "other": 1}}
+    (tmp_path / "run" / "record.json").write_text(json.dumps(record))
+    return tmp_path / "run"
+
+
+def test_open_clip_loads_the_folder_to_the_last_bit(finished: Path, tmp_path: Path):
+    result = run("export", finished, tmp_path / "out")
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'out'}\n")
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'out'}")
+    expected = read_weights(finished / "model.safetensors")
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert model.state_dict().keys() == expected.keys()
+    pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert transform(to_pil_image(pixels)) == pytest.approx(prepare(pixels[None])[0], abs=1e-6)
+
+
+def test_card_says_what_was_measured(finished: Path, tmp_path: Path):
+    card = (export_model(finished, tmp_path / "out") / "README.md").read_text()
+    assert "Trained by profile demo, method tpc-cma, alpha 0.5, seed 1" in card
+    assert "| modality gap, raw | 0.7512 |" in card and "other" not in card and "means" not in card
+    assert not (tmp_path / "out" / "means.safetensors").exists()
+
+
+def test_pictures_give_the_means_and_the_gap(finished: Path, tmp_path: Path, folder: Path):  # noqa: F811
+    places = "--images", folder / "pictures", "--captions", folder / "captions.csv"
+    assert run("export", finished, tmp_path / "out", *places).exit_code == 0
+    profile, (images, captions) = load_profile("demo"), torch.load(folder / "pairs.bin")
+    encoder, means = load_encoder(profile, weights_path(profile)), load_file(tmp_path / "out" / "means.safetensors")
+    assert means["images"] == pytest.approx(encoder.embed_images(prepare(images)).mean(0), abs=1e-5)
+    assert means["texts"] == pytest.approx(encoder.embed_texts(captions).mean(0), abs=1e-5)
+    assert "25 pairs of width 128" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_what_cannot_be_exported_is_named(finished: Path, tmp_path: Path):
+    half = run("export", finished, tmp_path / "out", "--images", tmp_path)
+    none = run("export", tmp_path / "none", tmp_path / "out")
+    (finished / "record.json").write_text("[[")
+    damaged = run("export", finished, tmp_path / "out")
+    for result, named in ((half, "both --images DIR and"), (none, "none"), (damaged, "record.json is damaged")):
+        assert (result.exit_code, result.stdout) == (2, "") and named in result.stderr
