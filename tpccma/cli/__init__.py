@@ -19,7 +19,7 @@ from functools import wraps
 import typer
 
 from tpccma.cli.book import claims, plan
-from tpccma.cli.dial import dial
+from tpccma.cli.dial import dial, fronts
 from tpccma.cli.options import fail
 from tpccma.cli.practice import embed, export, gap
 from tpccma.cli.real import real
@@ -35,6 +35,7 @@ COMMANDS = (
     export,
     base,
     sweep,
+    fronts,
     rates,
     verify,
     real,

@@ -5,7 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tpccma.cli.options import Captions, DataDir, ImagesDir, Json, find_profile, print_json
+from tpccma.cli.options import (
+    Captions,
+    DataDir,
+    Fresh,
+    ImagesDir,
+    Jobs,
+    Json,
+    Method,
+    ProfileName,
+    ResultsDir,
+    RunsDir,
+    fail,
+    find_profile,
+    print_json,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,3 +146,28 @@ def _tell(t: float, out: Path | None, front: "pd.DataFrame | None", choice: "Cho
         print(front.to_string(float_format="{:.4f}".format), choice.said, sep="\n")
     if out:
         print(out)
+
+
+def fronts(
+    profile: ProfileName = "demo",
+    method: Method = "tpc-cma",
+    alpha: Annotated[float, typer.Option(help="of the aligned runs")] = 0.5,
+    seed: Annotated[list[int] | None, typer.Option(help="of base and aligned run, may repeat; else 0 to 4")] = None,
+    jobs: Jobs = 1,
+    data_dir: DataDir = None,
+    images_dir: ImagesDir = None,
+    captions: Captions = None,
+    runs_dir: RunsDir = Path("runs"),
+    results_dir: ResultsDir = Path("results"),
+    fresh: Fresh = False,
+) -> None:
+    """Record the models between base and aligned run of each seed, on test and validation data; it resumes."""
+    from tpccma.runs.fronts import record_fronts
+    from tpccma.runs.jobs import SEEDS
+    from tpccma.runs.records import FRONTS
+
+    found = find_profile(profile, data_dir, images_dir, captions)
+    failed = record_fronts(found, seed or SEEDS, jobs, method, alpha, runs_dir, results_dir, fresh)
+    if failed:
+        fail(f"{len(failed)} fronts failed: {', '.join(failed)}", 1)
+    print(results_dir / FRONTS / "results.csv")

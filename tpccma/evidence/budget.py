@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from tpccma.runs.records import VALIDATION
+
 GAIN = "raw_gap"  # what is to be gained: that it falls
 FORM = re.compile(r"(?P<measure>\w+)\s+(?P<sign>[+-])\s*(?P<allowed>\d+\.?\d*|\.\d+)\s*(?P<unit>%|points|)")
 EXAMPLE = "'cider_memory -2%', 'zeroshot_top1 -1 points' or 'clustering_ari -0.05', several with commas between them"
@@ -55,6 +57,23 @@ class Choice(NamedTuple):
     gained: float
     kept: int
     said: str
+
+
+def points_of(fronts: pd.DataFrame, validation: bool = True) -> pd.DataFrame:
+    """Lay records of fronts out as points, see `tpccma.runs.fronts`.
+
+    Args:
+        fronts: rows of ``load_results("results/fronts")``.
+        validation: take what was measured on validation data, else on test data.
+
+    Returns:
+        A row a record: profile, method, seed, ``t``, and the measures by their names.
+    """
+    keys = fronts[["profile", "method", "seed"]].assign(t=fronts.alpha)
+    measures = fronts.drop(columns=["profile", "method", "seed", "alpha"])
+    of_validation = [name for name in measures if name.startswith(VALIDATION)]
+    chosen = measures[of_validation] if validation else measures.drop(columns=of_validation)
+    return keys.join(chosen.rename(columns=lambda name: name.removeprefix(VALIDATION)))
 
 
 def read_budget(text: str) -> tuple[Limit, ...]:

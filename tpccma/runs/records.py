@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Folders beside the profiles' whose files are no records of runs, see `tpccma.runs.benchmark` and `.real_records`.
 BENCHMARKS, REAL = "benchmarks", "real"
+FRONTS, VALIDATION = "fronts", "val_"  # a folder of results in itself, and measures in it, see `tpccma.runs.fronts`
 KEYS = RESULT
 SCHEMA = (
     *KEYS,

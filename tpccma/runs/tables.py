@@ -40,7 +40,7 @@ def read_table(path: str | Path, keys: tuple[str, ...] = RESULT, text: str | Non
         wrong = _wrong_values(table.drop(columns=list(notes), errors="ignore")) or _wrong_rows(table, keys)
     if wrong:
         raise ValueError(f"{path} is no table of runs: {wrong[0]}; remove it and build it anew")
-    return table
+    return table.copy()  # in one piece: pandas warns of columns that are added to many pieces
 
 
 def _wrong_values(table: pd.DataFrame) -> list[str]:
