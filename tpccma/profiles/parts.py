@@ -13,13 +13,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 ANY = object()
 LONGEST_NAME = 100  # bytes, of a profile
-TAKEN = (
-    "benchmarks",
-    "cache",
-    "fronts",
-    "migrations",
-    "trials",
-)  # folders beside those of profiles, in results and runs
+# Folders beside those of profiles, in results and runs.
+TAKEN = ("benchmarks", "cache", "fronts", "migrations", "real", "trials")
 
 
 @dataclass(frozen=True)
