@@ -7,8 +7,10 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import tpccma
+from tpccma.cli import app
 from tpccma.data import Corpus
 from tpccma.models import prepare
 from tpccma.profiles import Profile
@@ -48,6 +50,18 @@ def test_python_blocks_run_one_after_the_other(
     assert names["loss"].alpha == 0.5  # the curriculum has arrived
     loaded, trained = names["model"].state_dict(), names["run"].encoder.model.state_dict()
     assert all(torch.equal(loaded[name], trained[name]) for name in trained)
+
+
+def test_loss_takes_less_than_15_lines_in_a_bare_loop():
+    (block,) = (block for block in BLOCKS if "CMALoss" in block)
+    assert len(block.splitlines()) < 15 and "model(images, texts)" in block and "optimizer.step()" in block
+
+
+def test_commands_and_options_it_names_exist():
+    commands = {command.name: command.callback for command in app.registered_commands}
+    for name, rest in re.findall(r"^tpccma ([a-z]+)(.*)$", README, re.MULTILINE):
+        shown = CliRunner().invoke(app, [name, "--help"], terminal_width=200).output
+        assert name in commands and [each for each in re.findall(r"--[a-z-]+", rest) if each not in shown] == []
 
 
 def test_every_make_target_it_names_exists():
