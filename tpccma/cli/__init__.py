@@ -21,7 +21,7 @@ import typer
 from tpccma.cli.book import claims, plan
 from tpccma.cli.dial import dial, fronts
 from tpccma.cli.options import fail
-from tpccma.cli.practice import embed, export, gap
+from tpccma.cli.practice import embed, export, gap, report
 from tpccma.cli.real import real
 from tpccma.cli.runs import base, evaluate, rates, sweep, train, verify
 from tpccma.training.interruption import Terminated, terminable
@@ -33,6 +33,7 @@ COMMANDS = (
     evaluate,
     dial,
     export,
+    report,
     base,
     sweep,
     fronts,

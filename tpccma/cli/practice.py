@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tpccma.cli.options import Json, at_least_one, print_json
+from tpccma.cli.options import Json, ResultsDir, at_least_one, print_json
 
 ModelName = Annotated[str | None, typer.Option(help="a model of open_clip, such as ViT-B-32-quickgelu")]
 Pretrained = Annotated[str | None, typer.Option(help="its weights: a file, or open_clip's tag, such as openai")]
@@ -108,3 +108,14 @@ def export(
     print(export_model(run, out, **measured))
     if to_hub:
         print(push(out, to_hub))
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="folder of a finished run, below RUNS_DIR")],
+    out: Annotated[Path, typer.Option(help="file to write")] = Path("report.html"),
+    results_dir: ResultsDir = Path("results"),
+) -> None:
+    """Write a page of a run in one file: settings, curves, and its measures beside those of its base."""
+    from tpccma.practice.report import write_report
+
+    print(write_report(run.expanduser(), out.expanduser(), results_dir))
