@@ -1,4 +1,4 @@
-"""Embed a folder of captioned pictures by any model of open_clip, into files that `tpccma gap` reads.
+"""Embed a folder of captioned pictures by any model of open_clip, into files that ``tpccma gap`` reads.
 
 Legend: N pictures, D width.
 """

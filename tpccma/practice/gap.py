@@ -31,7 +31,7 @@ class Parts(NamedTuple):
     """What one pass over pairs finds.
 
     Args:
-        moments: of all pairs, see `tpccma.metrics.moments`.
+        moments: of all pairs, see ``tpccma.metrics.moments``.
         sums: (G, 2 D + 3) of each group: of x, of y, of the squared lengths of x - y and of x with y, and the count.
     """
 
