@@ -82,7 +82,7 @@ def record_front(
     results_dir: str | Path = "results",
     fresh: bool = False,
 ) -> list[Path]:
-    """Measure and record the models at `tpccma.runs.dial.STEPS` between a seed's base and its aligned run.
+    """Measure and record the models at ``tpccma.runs.dial.STEPS`` between a seed's base and its aligned run.
 
     What is recorded is left alone, so that the same call goes on where it was ended. A run that is missing is trained.
 
