@@ -20,7 +20,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-photographs base sweep notebooks html book test test-deep bench torture lint strip linkcheck lock audit clean
+.PHONY: help setup setup-photographs base sweep notebooks html book pdf test test-deep bench torture lint strip linkcheck lock audit clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,15 @@ html: setup ## Render the book from the notebooks' stored outputs, warnings as e
 
 book: notebooks ## Execute every notebook, then render the book
 	@$(MAKE) --no-print-directory html
+
+CHROMIUM ?= chromium
+PDF := book/_build/pdf/book.pdf
+pdf: setup ## Print the whole book, as rendered from stored outputs, into one PDF (needs chromium)
+	$(BIN)/jupyter-book build book/ --all --builder singlehtml
+	@mkdir -p $(dir $(PDF))
+	$(CHROMIUM) --headless --no-sandbox --no-pdf-header-footer --virtual-time-budget=120000 \
+		--print-to-pdf=$(PDF) file://$(CURDIR)/book/_build/singlehtml/intro.html
+	@echo "The book: $(CURDIR)/$(PDF)"
 
 PYTEST := $(ALONE) $(BIN)/pytest --nbval --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15
 test: lint ## Lint, unit tests, the book's build, notebooks against their stored outputs; minutes
