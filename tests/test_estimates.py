@@ -11,6 +11,7 @@ from tpccma.evidence.estimates import (
     changes,
     compare_profiles,
     continued_clip,
+    in_words,
     level,
     levels,
     missing_runs,
@@ -100,3 +101,15 @@ def test_missing_runs_are_named(results: pd.DataFrame):
     assert said == f"Of 3 settings, 3 lack seeds: {lacking}."
     complete = pd.concat([results, rows("demo", "fahim", 0, [0.1] * 5)])
     assert missing_runs(complete, [Setting("demo", "fahim")]) == "1 settings, 5 runs: every seed is there."
+
+
+def test_tables_are_put_in_words_and_keep_what_has_none():
+    table = pd.DataFrame({"raw_gap": [0.5, 0.2], "in use": [True, False]}, index=["cider", "clip"])
+    said = in_words(table)
+    assert said.columns.tolist() == ["raw gap", "in use"] and said.index.tolist() == ["CIDEr raw-fed", "clip"]
+    assert said["in use"].tolist() == ["yes", "no"] and said["raw gap"].tolist() == [0.5, 0.2]
+    assert table.columns.tolist() == ["raw_gap", "in use"]
+
+
+def test_tables_with_a_row_twice_are_put_in_words():
+    assert in_words(pd.DataFrame({"chosen": [True, False]}, index=["clip", "clip"])).chosen.tolist() == ["yes", "no"]

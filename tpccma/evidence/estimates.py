@@ -28,6 +28,39 @@ OUTCOMES = {
     "cider_memory": "CIDEr memory",
 }
 
+WORDS = {
+    **OUTCOMES,
+    "recall_at_1": "recall@1, both directions",
+    "linear_separability": "linear separability",
+    "modality_mixing": "modality mixing",
+    "rmg": "relative modality gap",
+    "cone_image": "cone of the images",
+    "cone_text": "cone of the texts",
+    "effective_rank_image": "effective rank, images",
+    "effective_rank_text": "effective rank, texts",
+    "mmd_centred": "MMD",
+    "sliced_wasserstein_centred": "sliced Wasserstein distance",
+    "frechet_covariance": "Fréchet distance, covariance part",
+    "cka_distance": "CKA distance",
+    "clustering_text_only_ari": "clustering ARI, texts alone",
+    "cider_text": "CIDEr caption-fed",
+    "learning_rate": "learning rate",
+}
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Name rows and columns as a reader does, and write yes or no for what is true or false.
+
+    Args:
+        table: with names of measures, as of results.csv, in its index or columns; others stay.
+
+    Returns:
+        A new table.
+    """
+    flags = table.select_dtypes(bool).columns
+    said = table.assign(**{name: table[name].map({True: "yes", False: "no"}) for name in flags})
+    return said.rename(index=WORDS, columns=WORDS)
+
 
 class Setting(NamedTuple):
     """What is run with several seeds: `profile`, `method` as in `tpccma.methods` or "base", and `alpha`."""
