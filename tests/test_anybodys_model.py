@@ -128,7 +128,8 @@ def test_one_caption_a_picture_is_enough(model: nn.Module, tokenizer, transform,
     one = replace(corpus.test, captions=[captions[:1] for captions in corpus.test.captions])
     given = {"tokenizer": tokenizer, "transform": transform, "settings": SETTINGS}
     gap = evaluate(model, replace(corpus, test=one), ("gap",), **given)
-    assert gap == evaluate(model, corpus, ("gap",), **given)  # which is of the first captions
+    # The gap is of the first captions; embedded among others, they come out a rounding apart.
+    assert gap == pytest.approx(evaluate(model, corpus, ("gap",), **given), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -100,12 +100,12 @@ def test_holm_is_over_the_eight_primary_readings(results: pd.DataFrame):
 
 
 def test_either_reading_of_the_method_is_judged(results: pd.DataFrame):
-    second = results[results.alpha > 0].assign(method="tpc-cma-paired", raw_gap=0.1)
+    second = results[results.alpha > 0].assign(method="tpc-cma", raw_gap=0.1)
     table = both_readings(pd.concat([results, second]), ("demo",))
     found = {row.method: row for row in table[(table.claim == "C3") & (table.reading == "raw")].itertuples()}
     gaps = table[(table.claim == "C3") & (table.reading == "raw") & (table.against == BASE)].set_index("method").ours
-    assert gaps.to_dict() == pytest.approx({"tpc-cma-paired": 87.5, DIAL: 75})  # 1 - 0.1 / 0.8 and 1 - 0.2 / 0.8
-    assert found["tpc-cma-paired"].against == CONTINUED and found["tpc-cma-paired"].verdict == "not run"  # its own alpha 0
+    assert gaps.to_dict() == pytest.approx({"tpc-cma": 87.5, DIAL: 75})  # 1 - 0.1 / 0.8 and 1 - 0.2 / 0.8
+    assert found["tpc-cma"].against == CONTINUED and found["tpc-cma"].verdict == "not run"  # its own alpha 0
 
 
 def test_effect_against_continued_clip_is_paired_by_seed(results: pd.DataFrame):
@@ -142,8 +142,8 @@ def test_continued_clip_is_alpha_zero_at_the_same_learning_rate():
     runs = pd.DataFrame([*rows("clip", 0, [0], raw_gap=0.7), *rows(DIAL, 0, [0], raw_gap=0.6)])
     assert pick_references(runs, CONTINUED, of_seeds(0)).raw_gap.tolist() == [0.6]
     assert pick_references(runs.head(1), CONTINUED, of_seeds(0)).raw_gap.isna().all()
-    second = pd.DataFrame(rows("tpc-cma-paired", 0, [0], raw_gap=0.5))
-    assert pick_references(pd.concat([runs, second]), CONTINUED, of_seeds(0), "tpc-cma-paired").raw_gap.tolist() == [0.5]
+    second = pd.DataFrame(rows("tpc-cma", 0, [0], raw_gap=0.5))
+    assert pick_references(pd.concat([runs, second]), CONTINUED, of_seeds(0), "tpc-cma").raw_gap.tolist() == [0.5]
 
 
 def test_too_few_seeds_show_the_figure_without_a_verdict():
