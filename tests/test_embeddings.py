@@ -135,6 +135,15 @@ def test_damaged_file_is_named(tmp_path: Path, kind: str, damage: str):
         read_embeddings(path)
 
 
+def test_damage_is_told_without_addresses_in_memory(tmp_path: Path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((2, 3)))
+    path.write_bytes(path.read_bytes().replace(b"(2, 3)", b"(a, 3)"))
+    with pytest.raises(ValueError, match=r"x\.npy cannot be read") as caught:
+        read_embeddings(str(path))
+    assert " at 0x" not in str(caught.value)
+
+
 def test_damage_inside_an_archive_is_named(tmp_path: Path):
     path = tmp_path / "images.npz"
     np.savez_compressed(path, images=IMAGES.numpy())

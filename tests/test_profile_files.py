@@ -162,3 +162,10 @@ def test_only_what_ships_is_a_variant():
 
 def test_commands_quote_a_path():
     assert sweep_commands("my files/a.yaml")[0] == "tpccma train --profile 'my files/a.yaml' --method base"
+
+
+def test_half_a_character_is_refused(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text('extends: demo\nname: mine\nmodel:\n  name: "\\ud800"\n')
+    with pytest.raises(ValueError, match=r"profile .*mine.yaml holds half a character, which no file can hold"):
+        load_profile(path)

@@ -6,6 +6,7 @@ Legend: N pictures, (3, H, W) pixels as a model takes them.
 """
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -71,9 +72,10 @@ def open_picture(source: Path | bytes | BinaryIO, name: str | Path | None = None
 
 def reason_of(error: BaseException) -> str:
     """Put in a few words why something could not be read."""
-    if isinstance(error, UnidentifiedImageError):  # its text holds an address in memory
+    if isinstance(error, UnidentifiedImageError):
         return "its content is of no format that Pillow knows"
-    return next((part for part in error.args if isinstance(part, str) and part), type(error).__name__)
+    text = next((part for part in error.args if isinstance(part, str) and part), type(error).__name__)
+    return re.sub(" at 0x[0-9a-f]+", "", text)  # an address in memory tells nobody anything
 
 
 def _decode(source: Path | BinaryIO, upright: bool) -> Image.Image:
