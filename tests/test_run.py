@@ -140,7 +140,7 @@ def test_run_holds_what_was_trained(aligned: Run, tiny_profile: Profile, runs_di
 
 def test_log_has_a_row_a_step(aligned: Run, tiny_profile: Profile):
     steps = aligned.steps
-    assert tuple(steps.columns) == LOG_COLUMNS
+    assert tuple(steps.columns) == (*LOG_COLUMNS, "val_zeroshot")  # the whole method is looked at on the way
     assert steps.step.tolist() == list(range(16))  # 2 epochs of 256 / 32 steps
     assert list(steps.phase.unique()) == ["anchor", "ramp", "stabilize"]
     assert steps.alpha.iloc[0] == 0 and steps.alpha.iloc[-1] == 0.5
@@ -606,6 +606,7 @@ def featured(monkeypatch: pytest.MonkeyPatch) -> tuple[Profile, Corpus]:
         lambda profile: lambda names: torch.stack([texts[name] for name in names]),
     )
     pairs = Pairs(images, [[name] for name in texts], torch.arange(192) % 3)
+    texts |= {f"a {name}.": torch.randn(8, generator=generator) for name in ("one", "two", "three")}
     profile = load_profile(
         "fashion",
         model__image_width=16,

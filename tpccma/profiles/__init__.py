@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import PydanticSerializationError
 
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.methods import find_method
@@ -231,10 +230,10 @@ def load_profile(name: "str | Path | Profile" = "demo", /, **changes) -> Profile
         profile = Profile.model_validate(values)
         profile.model_dump_json()
         return profile
-    except PydanticSerializationError:
-        raise ValueError(f"profile {name} holds half a character, which no file can hold: take it out") from None
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.200}" for e in error.errors()
         )
         raise ValueError(f"profile {name.name if isinstance(name, Profile) else name}: {problems}") from None
+    except ValueError:
+        raise ValueError(f"profile {name} holds half a character, which no file can hold: take it out") from None
