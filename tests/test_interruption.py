@@ -45,6 +45,17 @@ def undisturbed(tiny_profile: Profile, tiny_corpus: Corpus, tmp_path_factory: py
 # ---- signals
 
 
+@pytest.fixture(autouse=True)
+def signals_end_a_process():
+    """What a shell starts in the background ignores Ctrl-C, and so would the tests."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize(
     "what, how, status",
     [
