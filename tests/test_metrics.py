@@ -20,7 +20,7 @@ from tpccma.metrics import (
     modality_gap,
     scale_free_distribution_gap,
 )
-from tpccma.metrics.moments import moments
+from tpccma.metrics.moments import tally
 
 
 def random_pairs(seed, n=40, width=6, shift=1.0, noise=0.5):
@@ -252,9 +252,9 @@ def test_a_batch_is_measured_once(monkeypatch):
 
     def measure(*arguments, **options):
         measured.append(arguments)
-        return moments(*arguments, **options)
+        return tally(*arguments, **options)
 
-    monkeypatch.setattr(tpccma.metrics.streaming, "moments", measure)
+    monkeypatch.setattr(tpccma.metrics.streaming, "tally", measure)
     ModalityGap()(X, Y)
     assert len(measured) == 1
 
@@ -286,7 +286,7 @@ def test_streaming_counts_a_last_batch_of_one_pair_whose_own_gap_is_all_centroid
     metric(x[:4], y[:4])
     distance = (x[4] - y[4]).norm().item()
     assert metric(x[4:], y[4:]) == pytest.approx((distance, distance, 0), abs=1e-7)
-    assert metric.moments[0] == 5
+    assert metric.sums[0] + metric.moments[0] == 5
     assert metric.compute() == pytest.approx(modality_gap(x, y))
 
 
@@ -336,12 +336,24 @@ def test_three_processes_one_of_them_idle_agree_with_the_whole():
     others[0].update(x[9:], y[9:])
 
     def gather(state, group):
-        return [state, *(other.moments for other in others)]
+        name = "sums" if state is metric.sums else "moments"
+        return [state, *(getattr(other, name) for other in others)]
 
     metric = ModalityGap(width=6, dist_sync_fn=gather, distributed_available_fn=lambda: True)
     metric.update(x[:5], y[:5])
     metric.update(x[5:9], y[5:9])
     assert metric.compute() == pytest.approx(modality_gap(x, y))
+
+
+def test_batches_too_narrow_for_plain_sums_are_counted_with_the_others():
+    x, y = random_pairs(4)
+    narrow_x, narrow_y = (F.normalize(rows[:1] + 1e-4 * rows, dim=1).float() for rows in (x, y))
+    metric = ModalityGap()
+    for batch in ((x, y), (narrow_x, narrow_y), (y, x), (narrow_y, narrow_x)):
+        metric.update(*batch)
+    assert metric.sums[0] == metric.moments[0] == 2 * len(x)
+    whole = [torch.cat([*clouds]) for clouds in ((x, narrow_x, y, narrow_y), (y, narrow_y, x, narrow_x))]
+    assert metric.compute() == pytest.approx(modality_gap(*whole), rel=1e-9)
 
 
 def test_gap_interval_is_the_bootstrap_of_the_raw_gap():

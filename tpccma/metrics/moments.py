@@ -19,17 +19,30 @@ LOST = 0.1  # share of a mean square that must be left about the mean: with less
 
 
 @torch.no_grad()
-def moments(x: Rows, y: Rows, normalize: bool = False, minimum: int = 2) -> Tensor:
+def moments(x: Rows, y: Rows, normalize: bool = False) -> Tensor:
     """Checks paired rows and takes their moments, from plain sums unless that loses digits, else about the means.
 
     Args:
         x: (N, D) embeddings, L2-normalised; a memory-mapped array is read once and never held whole.
         y: (N, D) embeddings of the same pairs.
         normalize: L2-normalise the rows, instead of refusing rows that are not of length 1.
-        minimum: the least N.
 
     Returns:
         Moments, on the device of the rows.
+
+    Raises:
+        ValueError: as ``check_pairs``.
+    """
+    return moments_of(*tally(x, y, normalize))
+
+
+@torch.no_grad()
+def tally(x: Rows, y: Rows, normalize: bool = False, minimum: int = 2) -> tuple[Tensor, Tensor | None]:
+    """Checks at least a minimum of paired rows and takes sums of what plain sums do for, and moments of the others.
+
+    Returns:
+        Sums, all 0 if there are none: (3 + 2 D,) float64, that is N, then those of the squared lengths of x and of y,
+        of the squared lengths of x - y, of x and of y; they are added to others in one operation. And moments, or None.
 
     Raises:
         ValueError: as ``check_pairs``.
@@ -39,19 +52,30 @@ def moments(x: Rows, y: Rows, normalize: bool = False, minimum: int = 2) -> Tens
         check_shape(rows, name, minimum)
         real(rows[:1], name)
     check_same_shape(x, y)
-    whole = None
+    sums, others = torch.zeros(3 + 2 * x.shape[1], dtype=torch.float64), []
     for first in range(0, len(x), SPAN):
         span = x[first : first + SPAN], y[first : first + SPAN]
         found = _quick(*span, normalize)
-        found = _checked(*span, normalize, first) if found is None else found
-        whole = found if whole is None else pooled(torch.stack([whole, found]))
-    return whole
+        if found is None:
+            others.append(_checked(*span, normalize, first))
+        else:
+            sums = found + sums.to(found.device)
+    return sums, pooled(torch.stack(others)) if others else None
+
+
+def moments_of(sums: Tensor, others: Tensor | None) -> Tensor:
+    """The moments of all pairs of a ``tally``."""
+    total, means = sums / sums[0].clamp(min=1), sums[3:] / sums[0].clamp(min=1)
+    x, y = means.chunk(2)
+    about = total[1:3] - torch.stack([means.square().sum(), (x - y).square().sum()])
+    found = torch.cat([sums[:1], about, means])
+    return found if others is None else pooled(torch.stack([found.to(others.device), others]))
 
 
 def pooled(parts: Tensor) -> Tensor:
     """The moments of all pairs, from those of P parts, (P, 3 + 2 D); a part of no pair counts for nothing."""
     count = parts[:, 0].sum()
-    shares = parts[:, 0] / count
+    shares = parts[:, 0] / count.clamp(min=1)
     whole = shares @ parts
     apart = (parts[:, 3:] - whole[3:]).unflatten(1, (2, -1))
     between = torch.stack([apart.square().sum(dim=(1, 2)), (apart[:, 0] - apart[:, 1]).square().sum(dim=1)])
@@ -67,54 +91,54 @@ def exact_moments(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _quick(x: Rows, y: Rows, normalize: bool) -> Tensor | None:
-    """Moments from sums in the rows' own precision; None where a length looks wrong or too few digits would be left."""
+    """Sums, see `tally`, in the rows' own precision; None where a length looks wrong or too few digits are left."""
     lengths, sums = _sums(x, y, normalize)
     low, high = (SAFE, 1 / SAFE) if normalize else (1 - UNIT_TOLERANCE, 1 + UNIT_TOLERANCE)
     ends = torch.stack(lengths[:2].aminmax())
     if normalize:
         lengths[:2] = 1
-    means = sums.sum(dim=0, dtype=torch.float64) / len(x)
+    totals = sums.sum(dim=0, dtype=torch.float64)
     norms = torch.linalg.vector_norm(lengths, dim=1, dtype=torch.float64)
-    measured = torch.cat([ends, norms, torch.stack([means.norm(), torch.dist(*means)])])
-    shortest, longest, of_x, of_y, apart, *offsets = measured.tolist()  # all at once: a GPU is waited for
+    measured = torch.cat([ends, norms, (totals @ totals.T).flatten()])
+    shortest, longest, of_x, of_y, apart, xx, xy, _, yy = measured.tolist()  # all at once: a GPU is waited for
     if not (low <= shortest and longest <= high):  # NaN is neither
         return None
-    squares = (of_x**2 + of_y**2) / len(x), apart**2 / len(x)
-    about = [square - offset**2 for square, offset in zip(squares, offsets, strict=True)]
-    if any(left < LOST * square for left, square in zip(about, squares, strict=True)):
+    squares, offsets = (of_x**2 + of_y**2, apart**2), (xx + yy, xx - 2 * xy + yy)
+    if any(square - offset / len(x) < LOST * square for square, offset in zip(squares, offsets, strict=True)):
         return None
-    return torch.cat([means.new_tensor([len(x), *about]), means.flatten()])
+    return torch.cat([totals.new_tensor([len(x), *squares]), totals.flatten()])
 
 
 def _sums(x: Rows, y: Rows, normalize: bool) -> tuple[Tensor, Tensor]:
     """Lengths of the rows of x, of y (before they are normalised) and of x - y, (3, N); sums of x and y, (P, 2, D)."""
-    (count, width), size = x.shape, _rows_of_block(x)
-    first, other = (_tensor(rows[:1]) for rows in (x, y))
-    dtype = torch.promote_types(torch.promote_types(first.dtype, other.dtype), torch.float32)
-    memory = {"dtype": dtype, "device": first.device}
-    lengths, sums = torch.empty(3, count, **memory), torch.empty(-(-count // size), 2, width, **memory)
-    spare = torch.empty(3, size, width, **memory)  # taken once: fresh memory for each block costs more than its sums
-    for part in range(len(sums)):
-        here = slice(part * size, (part + 1) * size)
-        blocks = [
-            _sum(cloud[here], lengths[which, here], sums[part, which], spare[which], normalize)
-            for which, cloud in enumerate((x, y))
-        ]
-        difference = torch.sub(*blocks, out=spare[2, : len(blocks[0])])
-        torch.linalg.vector_norm(difference, dim=1, out=lengths[2, here])
-    return lengths, sums
+    size, spare, parts = _rows_of_block(x), None, []
+    for start in range(0, len(x), size):
+        rows = [_tensor(cloud[start : start + size]) for cloud in (x, y)]
+        if spare is None:  # taken once: fresh memory for each block costs more than its sums
+            spare = _memory(*rows, 3 if normalize else 1)
+        parts.append(_sums_of_block(*rows, spare[:, : len(rows[0])], normalize))
+    lengths, sums = zip(*parts, strict=True)
+    return torch.cat(lengths, dim=1), torch.stack(sums)
 
 
-def _sum(rows: Rows, lengths: Tensor, total: Tensor, spare: Tensor, normalize: bool) -> Tensor:
-    """Notes the rows' lengths and their sum; returns them in the precision of the sums, of length 1 where asked."""
-    rows, spare = _tensor(rows), spare[: len(rows)]
-    if rows.dtype != spare.dtype:
-        rows = spare.copy_(rows)
-    torch.linalg.vector_norm(rows, dim=1, out=lengths)
+def _memory(x: Tensor, y: Tensor, count: int) -> Tensor:
+    """Takes memory for a number of blocks, in the precision of the sums: that of the rows, float32 at least."""
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    return torch.empty(count, *x.shape, dtype=dtype, device=x.device)
+
+
+def _sums_of_block(x: Tensor, y: Tensor, spare: Tensor, normalize: bool) -> tuple[Tensor, Tensor]:
+    """See `_sums`; the memory holds x - y and, where they are normalised, x and y."""
+    apart, *spheres = spare
+    x, y = x.to(spare.dtype), y.to(spare.dtype)
+    lengths = [torch.linalg.vector_norm(rows, dim=1) for rows in (x, y)]
     if normalize:
-        rows = torch.div(rows, lengths[:, None], out=spare)
-    torch.sum(rows, dim=0, out=total)
-    return rows
+        x, y = (
+            torch.div(*pair[:2], out=pair[2])
+            for pair in zip((x, y), (of[:, None] for of in lengths), spheres, strict=True)
+        )
+    lengths.append(torch.linalg.vector_norm(torch.sub(x, y, out=apart), dim=1))
+    return torch.stack(lengths), torch.stack([x.sum(dim=0), y.sum(dim=0)])
 
 
 def _checked(x: Rows, y: Rows, normalize: bool, first: int) -> Tensor:

@@ -9,11 +9,11 @@ from torchmetrics import Metric
 
 from tpccma.metrics.checks import Rows
 from tpccma.metrics.gap import Gap, gap_of, scale_free_of
-from tpccma.metrics.moments import moments, pooled
+from tpccma.metrics.moments import moments_of, pooled, tally
 
 
 class ModalityGap(Metric):
-    """Streaming ``modality_gap``: means and mean squares alone are kept, whatever the batches and the processes.
+    """Streaming ``modality_gap``: sums, means and mean squares alone are kept, whatever the batches and the processes.
 
     Args:
         normalize: L2-normalise the rows first, instead of refusing rows that are not of length 1.
@@ -29,6 +29,7 @@ class ModalityGap(Metric):
     is_differentiable = False
     higher_is_better = False
     full_state_update = False
+    sums: Tensor
     moments: Tensor
     _read = staticmethod(gap_of)
 
@@ -37,6 +38,7 @@ class ModalityGap(Metric):
         if width < 1:
             raise ValueError(f"width is {width}: pass that of the embeddings, 1 or more")
         self.normalize = normalize
+        self.add_state("sums", torch.zeros(3 + 2 * width, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("moments", torch.zeros(3 + 2 * width, dtype=torch.float64), dist_reduce_fx=pooled)
 
     def update(self, x: Rows, y: Rows) -> None:
@@ -49,14 +51,18 @@ class ModalityGap(Metric):
         Raises:
             ValueError: as ``modality_gap``, and if D differs from that of the batches before.
         """
-        self._batch = moments(x, y, self.normalize, minimum=1).to(self.moments.device)
-        width, earlier = ((len(found) - 3) // 2 for found in (self._batch, self.moments))
-        if earlier == 1 and self.moments[0] == 0:
-            self.moments = self._batch
-        elif earlier == width:
-            self.moments = pooled(torch.stack([self.moments, self._batch]))
-        else:
+        sums, others = self._batch = tally(x, y, self.normalize, minimum=1)
+        width, earlier = ((len(state) - 3) // 2 for state in (sums, self.sums))
+        if earlier not in (1, width) or (earlier < width and self._count()):
             raise ValueError(f"this batch has width {width}, earlier ones {earlier}: reset() first")
+        if earlier < width:
+            self.sums = self.moments = torch.zeros_like(sums, device=self.sums.device)
+        self.sums = self.sums + sums.to(self.sums.device)
+        if others is not None:
+            self.moments = pooled(torch.stack([self.moments, others.to(self.moments.device)]))
+
+    def _count(self) -> float:
+        return (self.sums[0] + self.moments[0]).item()
 
     def forward(self, x: Rows, y: Rows) -> Gap | float:
         """Adds a batch, as `update` does, and returns what `compute` would for this process's batch alone.
@@ -64,14 +70,14 @@ class ModalityGap(Metric):
         One pair is its own mean: the gap of a batch of one is all centroid. What was counted stays whatever the batch.
         """
         self.update(x, y)
-        self._forward_cache = self._read(self._batch)  # where loggers find it
+        self._forward_cache = self._read(moments_of(*self._batch))  # where loggers find it
         return self._forward_cache
 
     def compute(self) -> Gap | float:
         """Returns the Gap of all pairs seen; raises ValueError if they are fewer than 2."""
-        if self.moments[0] < 2:
-            raise ValueError(f"only {self.moments[0]:.0f} pairs were seen: update with 2 or more before compute")
-        return self._read(self.moments)
+        if self._count() < 2:
+            raise ValueError(f"only {self._count():.0f} pairs were seen: update with 2 or more before compute")
+        return self._read(moments_of(self.sums, self.moments))
 
 
 class ScaleFreeDistributionGap(ModalityGap):
