@@ -1,8 +1,11 @@
 """The ablations' tables, on hand-made results."""
 
 import pandas as pd
+import pytest
 
+from tests.results_by_hand import one
 from tpccma.evidence.ablation import (
+    CURRICULUM,
     PARTS,
     WHOLE,
     against_clip,
@@ -10,10 +13,13 @@ from tpccma.evidence.ablation import (
     all_settings,
     anchors,
     count_changes,
+    count_diverged,
+    curriculum_changes,
+    label_of,
     starred,
     without_effect,
 )
-from tpccma.methods import ABLATIONS
+from tpccma.methods import ABLATIONS, FULL, PAIRED, SECOND_ABLATIONS
 from tpccma.profiles import load_profile
 from tpccma.runs.jobs import DIAL
 
@@ -32,9 +38,30 @@ RESULTS = pd.concat(
 )
 
 
-def test_every_ablation_has_a_label():
-    assert set(PARTS) == set(ABLATIONS)
-    assert len(set(PARTS.values())) == len(ABLATIONS)
+@pytest.mark.parametrize(("method", "planned"), [(PAIRED, ABLATIONS), (FULL, SECOND_ABLATIONS)])
+def test_every_ablation_has_a_label(method: str, planned: tuple):
+    assert set(PARTS[method]) == set(planned)
+    assert len(set(PARTS[method].values())) == len(planned)
+    assert list(all_settings("demo", method)) == [label_of(method), *PARTS[method].values()]
+
+
+def test_either_reading_is_set_against_itself():
+    second = pd.concat([rows(FULL, 0.5, [0.5, 0.5, 0.5]), rows(f"{FULL}-with-paired", 0.5, [0.1, 0.2, 0.3])])
+    found = against_whole(pd.concat([RESULTS, second]), ["demo"], FULL)
+    assert round(one(found, model="paired term added", measure="raw_gap").ours, 6) == -0.3
+    assert (found[found.model != "paired term added"].ours.isna()).all()
+
+
+def test_the_curriculum_is_set_against_an_alpha_fixed_at_the_same_rate():
+    first, second = CURRICULUM["rate x 10"]
+    steady = rows(first, 0.5, [1.0, 1.0, 1.0]).assign(loss_spike=[0.1, 0.2, 0.3])
+    wild = rows(second, 0.5, [1.0, 1.0, 1.0]).assign(loss_spike=[0.4, 0.6, 0.8], diverged=[1.0, None, None])
+    found = curriculum_changes(pd.concat([steady, wild]), "demo")
+    assert round(one(found, model="rate x 10", measure="loss_spike").ours, 6) == -0.4
+    assert found[found.model != "rate x 10"].ours.isna().all()
+    counted = count_diverged(pd.concat([steady, wild]), "demo")
+    assert counted.loc["rate x 10"].tolist() == ["0 of 3", "1 of 3"]
+    assert counted.loc["rate x 3"].tolist() == ["–", "–"]  # not run
 
 
 def test_label_of_the_anchor_is_the_profiles():

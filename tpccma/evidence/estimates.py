@@ -70,9 +70,9 @@ class Setting(NamedTuple):
     alpha: float = 0.0
 
 
-def continued_clip(profile: str) -> Setting:
+def continued_clip(profile: str, method: str = DIAL) -> Setting:
     """Return what keeps the gain of further training apart: alpha 0, plain CLIP at the dial's learning rate."""
-    return Setting(profile, DIAL, 0.0)
+    return Setting(profile, method, 0.0)
 
 
 def runs_of(results: pd.DataFrame, setting: Setting) -> pd.DataFrame:
