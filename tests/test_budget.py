@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpccma.evidence.budget import Limit, choose, read_budget, weigh
+from tpccma.evidence.budget import Limit, choose, kept_on_test, read_budget, share_kept, weigh
 
 # The gap closes by 20, 50 and 70 %; memory-fed captions lose 1, 2 and 10 %; accuracy gains 1 point and loses 1 and 3.
 FRONT = pd.DataFrame(
@@ -139,3 +139,18 @@ def test_wider_budget_never_gains_less(gaps: list[float], captions: list[float],
     assert 0 <= narrow.gained <= wide.gained and narrow.kept <= wide.kept
     chosen = front.set_index("t").cider_memory[wide.t] / captions[0]
     assert chosen >= 1 - max(one, other) / 100 - 1e-9
+
+
+def test_a_choice_on_validation_data_is_held_to_test_data():
+    # On validation data t = 0.6 keeps 2 %; on test data it loses 2 % in seed 0, 3 % in seed 1. In seed 2 nothing keeps.
+    named = FRONT.rename(columns={"t": "alpha"})[["alpha", "raw_gap", "cider_memory"]]
+    validation = named.drop(columns="alpha").add_prefix("val_")
+    fronts = [named.join(validation).assign(profile="demo", method="m", seed=seed) for seed in range(3)]
+    fronts[1].loc[2, "cider_memory"] = 1.94
+    fronts[2].loc[1:, "val_cider_memory"] = 1.0
+    found = kept_on_test(pd.concat(fronts), "cider_memory -2%").set_index("seed")
+    assert found.t.tolist() == [0.6, 0.6, 0.0]
+    assert found.kept.tolist() == [True, False, True]
+    assert found.gained.tolist() == pytest.approx([50, 50, 0])
+    assert found.cider_memory.tolist() == pytest.approx([-2, -3, 0])
+    assert share_kept(found) == "1 of 2; at the base 1"

@@ -144,6 +144,40 @@ def choose(points: pd.DataFrame, budget: str | Sequence[Limit], gain: str = GAIN
     return Choice(t, float(kept.gained[t]), others, said)
 
 
+def kept_on_test(fronts: pd.DataFrame, budget: str, gain: str = GAIN) -> pd.DataFrame:
+    """Choose on every front's validation data, and look on test data at what was chosen.
+
+    Args:
+        fronts: rows of ``load_results("results/fronts")``.
+        budget: as text.
+        gain: what is to be gained.
+
+    Returns:
+        A row a front, with its ``profile``, ``method`` and ``seed``: ``t`` as chosen; on test data ``gained``, the
+        change of each measure of the budget, and whether the budget was ``kept``, as it always is by the base, t = 0.
+
+    Raises:
+        ValueError: as `weigh`.
+    """
+    keys = ["profile", "method", "seed"]
+    rows = []
+    for named, front in fronts.groupby(keys, sort=False):
+        chosen = choose(points_of(front), budget, gain)
+        found = weigh(points_of(front, validation=False), budget, gain).loc[chosen.t]
+        rows.append(dict(zip(keys, named, strict=True)) | {"t": chosen.t} | found.to_dict())
+    return pd.DataFrame(rows)
+
+
+def share_kept(table: pd.DataFrame) -> str:
+    """Say of how many fronts the budget was kept, those that stay at the base apart, such as "9 of 10; at the base 2".
+
+    Args:
+        table: from `kept_on_test`.
+    """
+    moved = table[table.t > 0]
+    return f"{moved.kept.sum():.0f} of {len(moved)}; at the base {len(table) - len(moved)}"
+
+
 def _in_order(points: pd.DataFrame, measures: list[str], dial: str) -> pd.DataFrame:
     for name in (dial, *measures):
         if name not in points:

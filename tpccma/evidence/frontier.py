@@ -29,15 +29,15 @@ SIGNS = {"above": "▲ ", "below": "▼ "}
 RATE_COLUMNS = ["profile", "method", "learning_rate", "zeroshot_top1", "recall_at_1", "clustering_ari", "score"]
 
 
-def against_curve(runs: pd.DataFrame, tasks: Iterable[str] = TASKS) -> pd.DataFrame:
-    """Set every model that is no point of the dial against the dial's curve at its own raw gap.
+def against_curve(runs: pd.DataFrame, tasks: Iterable[str] = TASKS, dial: str = DIAL) -> pd.DataFrame:
+    """Set every model that is no point of a dial against the dial's curve at its own raw gap.
 
     Returns:
         A tidy table of scores minus the curve's, n the seeds compared, and a column ``standing`` by the rule at the top
         of this module.
     """
-    curves = dict(list(runs[runs.method == DIAL].groupby("seed")))
-    others = runs[(runs.method != DIAL) & runs.seed.isin(curves)]
+    curves = dict(list(runs[runs.method == dial].groupby("seed")))
+    others = runs[(runs.method != dial) & runs.seed.isin(curves)]
     rows = [
         {"model": model, "measure": task, **_stand(_place_runs(part, curves, task))}
         for model, part in others.groupby("model", sort=False)
@@ -80,9 +80,9 @@ def _stand(placed: pd.DataFrame) -> dict:
     return {**found._asdict(), "standing": standing}
 
 
-def standing_table(runs: pd.DataFrame, tasks: Iterable[str] = TASKS, digits: int = 3) -> pd.DataFrame:
+def standing_table(runs: pd.DataFrame, tasks: Iterable[str] = TASKS, digits: int = 3, dial: str = DIAL) -> pd.DataFrame:
     """Lay `against_curve` out: a row a model with its raw gap, a column a task, ▲ for above and ▼ for below."""
-    table = against_curve(runs, tasks)
+    table = against_curve(runs, tasks, dial)
     written = pd.Series([write_half(found, digits, sign=True) for found in table.itertuples()], dtype=str)
     signs = table.standing.map(SIGNS).fillna("")
     shown = lay_out(table.assign(cell=table.standing.where(table.low.isna(), signs + written)))
