@@ -30,6 +30,7 @@ OwnBases = Annotated[list[int] | None, typer.Option("--seed", help="whose own ba
 RunsDir = Annotated[Path, typer.Option(callback=Path.expanduser, help="checkpoints and logs")]
 ResultsDir = Annotated[Path, typer.Option(callback=Path.expanduser, help="records")]
 Jobs = Annotated[int, typer.Option(callback=at_least_one, help="processes, which share the cores")]
+Track = Annotated[str | None, typer.Option(help="also send the log to tensorboard, wandb or another tracker")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="make anew what other code has made, instead of using it")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 

@@ -18,6 +18,7 @@ from tpccma.cli.options import (
     ResultsDir,
     RunsDir,
     Seed,
+    Track,
     at_least_one,
     fail,
     find_profile,
@@ -35,15 +36,18 @@ def train(
     captions: Captions = None,
     runs_dir: RunsDir = Path("runs"),
     results_dir: ResultsDir = Path("results"),
+    track: Track = None,
     fresh: Fresh = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune, evaluate and record one run; killed and run again, it resumes."""
+    from tpccma.profiles import load_profile
     from tpccma.runs.jobs import job_of
     from tpccma.runs.record import train_and_record
     from tpccma.runs.records import record_path
 
     found, job = find_profile(profile, data_dir, images_dir, captions), job_of(method, alpha, seed)
+    found = load_profile(found, track=track) if track else found
     record = train_and_record(found, job, runs_dir, results_dir, fresh)
     if record is None:
         return  # one process prints

@@ -176,6 +176,7 @@ class Profile(Part):
     expected: dict[str, float] = Field(default_factory=dict)
     expected_within: NotNegative = 0.005  # how far the base may be off
     download: bool = False  # let open_clip ask hubs for weights and tokenizers that are not on this disk
+    track: str | None = None  # tensorboard, wandb or another tracker of accelerate's; decides nothing
 
     @field_validator("learning_rates")
     @classmethod

@@ -33,6 +33,7 @@ from tpccma.training.interruption import are_to_stop, signals_held
 from tpccma.training.loop import Trainer
 from tpccma.training.maps import add_maps
 from tpccma.training.traces import traced
+from tpccma.training.tracking import check_tracker, tracking
 
 
 @dataclass
@@ -126,13 +127,15 @@ def fine_tune(
         The `Run`, trained or loaded.
 
     Raises:
-        ValueError: for an unknown profile or method, or an alpha or seed out of range, before any work; or if the run
-            that the curriculum goes by has diverged.
+        ValueError: for an unknown profile, method or tracker, or an alpha or seed out of range, before any work; or if
+            the run that the curriculum goes by has diverged.
+        ImportError: if the tracker's package is not installed.
         Diverged: if the training does; that is a FloatingPointError.
     """
     profile = load_profile(profile)
     alpha, seed = check_alpha(alpha), check_seed(seed)
     how = check_method(method, alpha)
+    check_tracker(profile.track)
     base = base_run(profile, seed, runs_dir, corpus, fresh)
     code = joined(training_code(), base.code["training"])
     given, folder = (runs_dir, corpus, fresh), Path(runs_dir) / profile.name
@@ -283,7 +286,7 @@ def _train(
 def _finish(trainer: Trainer, run: Run) -> None:
     """Train to the end, and put the weights in the place of the checkpoint."""
     processes = trainer.accelerator
-    with signals_held(processes.num_processes > 1) as trainer.caught:
+    with signals_held(processes.num_processes > 1) as trainer.caught, tracking(trainer, run):
         trainer.run()
         if processes.is_main_process and not trainer.stopped:
             run.encoder.save(run.folder / WEIGHTS)
