@@ -100,7 +100,8 @@ def second_round(profile: str) -> list[Job]:
         return _seed_by_seed([(BASE, 0.0), *full, *paired, ("modgap", 0.0)])
     if profile in variants() - {SEED_BASES}:
         return _seed_by_seed([(FULL, alpha) for alpha in VARIANT_ALPHAS])
-    anew = [(BASE, 0.0), *((name, 0.0) for name in OTHERS)] if profile == SEED_BASES else []
+    own_bases = [(BASE, 0.0), *((name, 0.0) for name in OTHERS), *((PAIRED, alpha) for alpha in VARIANT_ALPHAS)]
+    anew = own_bases if profile == SEED_BASES else []
     ablations = [(name, ABLATION_ALPHA) for name in SECOND_ABLATIONS]
     losses = [(name, alpha) for name in (SECOND_CURRICULUM, FLOOR) for alpha in ENDS]
     return _seed_by_seed([(FULL, alpha) for alpha in ALPHAS] + anew) + _seed_by_seed(ablations + losses)
