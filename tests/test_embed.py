@@ -1,6 +1,7 @@
 """Pictures of a folder embedded by a model of open_clip, into files and into the gap. All made here."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import tpccma.practice.embed
+from tests.test_shards import write_shard
 from tpccma import load_profile
 from tpccma.cli import app
 from tpccma.data.scenes import make_pairs
@@ -73,14 +75,14 @@ def test_embeddings_are_written_with_names(folder: Path, expected, tmp_path: Pat
 
 
 def test_killed_and_run_again_it_goes_on(folder: Path, expected, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tpccma.practice.embed, "PART", 10)
+    monkeypatch.setattr(tpccma.practice.embed.parts_of_folder, "__defaults__", (10,))
     embed, made = tpccma.practice.embed._embed, []
 
-    def stop(encoder, transform, part, workers):
-        made.append(len(part))
+    def stop(encoder, part):
+        made.append(len(part.pairs))
         if len(made) == 2:
             raise KeyboardInterrupt
-        return embed(encoder, transform, part, workers)
+        return embed(encoder, part)
 
     monkeypatch.setattr(tpccma.practice.embed, "_embed", stop)
     out = tmp_path / "all.safetensors"
@@ -93,6 +95,51 @@ def test_pictures_alone_are_embedded_by_name(folder: Path, expected, tmp_path: P
     given = options(folder)
     assert run("embed", tmp_path / "alone.safetensors", *given[: given.index("--captions")]).exit_code == 0
     assert open_rows(tmp_path / "alone.safetensors").numpy() == pytest.approx(expected[0].numpy(), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def shards(folder: Path) -> str:
+    """The same scenes in shards of 15, 10 and 2; of the last one picture is damaged, and one has no caption."""
+    images, captions = torch.load(folder / "pairs.bin")
+    for shard, rows in enumerate([range(15), range(15, 25), range(2)]):
+        samples = {}
+        for row in rows:
+            file = io.BytesIO()
+            Image.fromarray(images[row].permute(1, 2, 0).numpy()).save(file, "png")
+            samples[f"{row:02}"] = {"png": file.getvalue(), "txt": captions[row].encode()}
+        if shard == 2:
+            samples = {"00": samples["00"] | {"png": b"no picture"}, "01": {"png": samples["01"]["png"]}}
+        write_shard(folder / "shards" / f"{shard:05}.tar", samples)
+    return str(folder / "shards" / "{00000..00002}.tar")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_are_embedded_in_their_order_and_what_is_damaged_is_counted(
+    workers: int, folder: Path, shards: str, expected, tmp_path: Path
+):
+    given = [*options(folder)[:4], "--shards", shards, "--workers", workers]
+    result = run("embed", tmp_path / "all", *given)
+    said = f"{tmp_path / 'all'}: 25 pairs of width 128; left out: 1 without text, 1 unreadable image\n"
+    assert (result.exit_code, result.stdout) == (0, said)
+    for name, rows in zip(("images", "texts"), expected, strict=True):
+        assert np.load(tmp_path / "all" / f"{name}.npy") == pytest.approx(rows.numpy(), abs=1e-5)
+    with (tmp_path / "all" / "pairs.csv").open(newline="") as file:
+        named = list(csv.reader(file))
+    assert named[16] == [f"15 of {folder / 'shards' / '00001.tar'}", torch.load(folder / "pairs.bin")[1][15]]
+    assert len(named) == 26 and not list(tmp_path.glob("*.parts"))
+
+
+def test_what_to_embed_is_asked_for(folder: Path, shards: str, tmp_path: Path):
+    model = options(folder)[:4]
+    asked = "say what to embed: --images DIR, with --captions FILE or without, or --shards PATTERN alone"
+    for given in ([], [*options(folder)[4:], "--shards", shards]):
+        result = run("embed", tmp_path / "out", *model, *given)
+        assert result.exit_code == 2 and asked in result.stderr
+    damaged = run("embed", tmp_path / "out", *model, "--shards", folder / "shards" / "00002.tar")
+    assert (
+        damaged.exit_code == 2 and "hold no usable pair, {'without_text': 1, 'unreadable_image': 1}" in damaged.stderr
+    )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

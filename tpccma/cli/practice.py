@@ -11,6 +11,7 @@ ModelName = Annotated[str | None, typer.Option(help="a model of open_clip, such 
 Pretrained = Annotated[str | None, typer.Option(help="its weights: a file, or open_clip's tag, such as openai")]
 Pictures = Annotated[Path | None, typer.Option("--images", help="folder of pictures; 1,000 or more bound it well")]
 CaptionsFile = Annotated[Path | None, typer.Option(help="of COCO, Karpathy, Flickr8k, or a csv: image,caption")]
+Shards = Annotated[str | None, typer.Option(help="instead: tar files of webdataset, 'cc3m/{00000..00331}.tar'")]
 QuickGelu = Annotated[bool | None, typer.Option("--quick-gelu/--gelu", help="of weights in a file that does not say")]
 Workers = Annotated[int, typer.Option(min=0, help="processes that read pictures ahead: 0, or as many as cores")]
 
@@ -72,17 +73,35 @@ def embed(
     out: Annotated[Path, typer.Argument(help="a .safetensors file, or a folder for images.npy, texts.npy, pairs.csv")],
     model: Annotated[str, typer.Option(help="a model of open_clip, such as ViT-B-32-quickgelu")],
     pretrained: Annotated[str, typer.Option(help="its weights: a file, or open_clip's tag, such as openai")],
-    images_dir: Annotated[Path, typer.Option("--images", help="folder of pictures")],
+    images_dir: Annotated[Path | None, typer.Option("--images", help="folder of pictures")] = None,
     captions: CaptionsFile = None,
+    shards: Shards = None,
     quick_gelu: QuickGelu = None,
     workers: Workers = 0,
 ) -> None:
-    """Embed a folder of pictures and their first captions by any model of open_clip; run again, it goes on."""
-    from tpccma.practice.embed import architecture_of, embed_to, read_pairs
+    """Embed a folder of pictures and their first captions, or shards, by any model of open_clip; run again, it goes on.
 
-    pairs = read_pairs(images_dir.expanduser(), captions and captions.expanduser())
-    count, width = embed_to(architecture_of(model, pretrained, quick_gelu), pairs, out.expanduser(), workers)
-    print(f"{out}: {count} {'pairs' if captions else 'pictures'} of width {width}")
+    A damaged picture of a folder is an error. What is damaged in shards is left out, and counted in the end.
+    """
+    from tpccma.practice.embed import architecture_of, embed_to
+
+    parts = _parts(images_dir, captions, shards)
+    found = embed_to(architecture_of(model, pretrained, quick_gelu), parts, out.expanduser(), workers)
+    left_out = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in found.left_out.items())
+    print(f"{out}: {found.pairs} {'pairs' if captions or shards else 'pictures'} of width {found.width}"
+          + f"; left out: {left_out}" * bool(left_out))  # fmt: skip
+
+
+def _parts(images_dir: Path | None, captions: Path | None, shards: str | None) -> list:
+    """List what is to be embedded, in parts."""
+    from tpccma.practice.embed import parts_of_folder, read_pairs
+    from tpccma.practice.shards import parts_of_shards
+
+    if (images_dir is None) == (shards is None) or (shards and captions):
+        raise ValueError("say what to embed: --images DIR, with --captions FILE or without, or --shards PATTERN alone")
+    if shards:
+        return parts_of_shards(str(Path(shards).expanduser()))
+    return parts_of_folder(read_pairs(images_dir.expanduser(), captions and captions.expanduser()))
 
 
 def export(

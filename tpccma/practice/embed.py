@@ -1,23 +1,27 @@
-"""Embed a folder of captioned pictures by any model of open_clip, into files that ``tpccma gap`` reads.
+"""Embed captioned pictures by any model of open_clip, part by part, into files that ``tpccma gap`` reads.
 
 Legend: N pictures, D width.
 """
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from tpccma.data.captions import read_captions
-from tpccma.data.pictures import ImageFiles
+from tpccma.data.pictures import ImageFiles, Pictures
 from tpccma.files import whole_file
 from tpccma.models import Encoder
 from tpccma.models.identity import weights_identity
@@ -26,8 +30,45 @@ from tpccma.models.weight_files import read_note, save_weights, writing
 from tpccma.profiles import OpenClipModel, load_profile
 from tpccma.training.encoders import load_encoder, weights_path
 
+Named = tuple[str, str | None]  # what a picture is called, and its caption
 PART = 10_000  # pictures: at most this much work is lost when an embedding is cut off
 OWN = {"tpccma-demo": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}}  # how this package's own model sees pictures
+
+
+class Opened(NamedTuple):
+    """Pairs that are about to be embedded.
+
+    Args:
+        pictures: n of them.
+        pairs: what they are called, and their captions, None for all where there are none.
+        left_out: how many were left out, by reason.
+        readable: (n,) bool, false at pictures that turned out damaged, once all were read; None where that is an error.
+    """
+
+    pictures: Pictures
+    pairs: list[Named]
+    left_out: dict[str, int] = {}  # noqa: RUF012
+    readable: Tensor | None = None
+
+
+class Part(NamedTuple):
+    """Pairs that are embedded at a time: what is lost at most when an embedding is cut off.
+
+    Args:
+        made_of: tells them from others, as JSON can hold it.
+        open: opens them, given how pictures are prepared and the number of processes that read ahead.
+    """
+
+    made_of: list
+    open: Callable[[Callable[[Image.Image], Tensor], int], Opened]
+
+
+class Embedded(NamedTuple):
+    """What was embedded: N pairs of width D, and how many were left out, by reason."""
+
+    pairs: int
+    width: int
+    left_out: dict[str, int]
 
 
 def architecture_of(model: str, pretrained: str, quick_gelu: bool | None = None) -> OpenClipModel:
@@ -80,68 +121,94 @@ def read_pairs(images_dir: Path, captions: Path | None) -> list[tuple[Path, str 
     return [(path, None) for path in paths]
 
 
+def parts_of_folder(pairs: list[tuple[Path, str | None]], size: int = PART) -> list[Part]:
+    """Divide pairs from `read_pairs` into parts of at most so many; of these a damaged picture is an error."""
+    named = [(str(path), caption) for path, caption in pairs]
+    return [Part(own := named[i : i + size], partial(_open, own)) for i in range(0, len(named), size)]
+
+
+def _open(pairs: list[Named], transform: Callable[[Image.Image], Tensor], workers: int) -> Opened:
+    return Opened(ImageFiles([Path(name) for name, _ in pairs], transform, workers, upright=True), pairs)
+
+
 def embed_pairs(
     architecture: OpenClipModel, pairs: list[tuple[Path, str | None]], workers: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Embed pictures and their captions, in memory: images (N, D) and texts (N, D), of length 1."""
     encoder, transform, _ = open_model(architecture)
-    found = [_embed(encoder, transform, part, workers) for part in _parts(pairs, 1_000)]
+    found = [_embed(encoder, part.open(transform, workers))[0] for part in _shown(parts_of_folder(pairs, 1_000))]
     return tuple(torch.cat([part[name] for part in found]) for name in ("images", "texts"))
 
 
-def embed_to(
-    architecture: OpenClipModel, pairs: list[tuple[Path, str | None]], out: Path, workers: int = 0
-) -> tuple[int, int]:
+def embed_to(architecture: OpenClipModel, parts: list[Part], out: Path, workers: int = 0) -> Embedded:
     """Embed pictures and their captions into files; killed and run again, it goes on.
 
     Args:
         architecture: of the model.
-        pairs: from `read_pairs`.
+        parts: from `parts_of_folder`, or `tpccma.practice.shards.parts_of_shards`.
         out: a safetensors file with ``images``, ``texts`` and, in its metadata, ``pairs``; any other name is that of a
             folder, for images.npy, texts.npy and pairs.csv. What is done lies in ``<out>.parts`` until all is.
         workers: processes that read pictures ahead.
 
     Returns:
-        N and D.
+        How many pairs, of which width, and what was left out.
 
     Raises:
         OSError: if the files cannot be written.
-        ValueError: if a picture is damaged.
+        ValueError: if a picture of a folder is damaged, or no pair is left.
     """
     encoder, transform, weights = open_model(architecture)
-    folder, names = out.with_name(f"{out.name}.parts"), []
-    for number, part in enumerate(_parts(pairs, PART)):
-        names.append(folder / f"{number:06d}.safetensors")
-        note = {"made_of": json.dumps({"weights": weights, "pairs": _written(part)})}
-        if not (names[-1].is_file() and read_note(names[-1], "made_of") == json.loads(note["made_of"])):
-            save_weights(_embed(encoder, transform, part, workers), names[-1], note)
-    found = [load_file(name) for name in names]
-    whole = {name: torch.cat([part[name] for part in found]) for name in found[0]}
-    _write(whole, pairs, out)
+    folder, found = out.with_name(f"{out.name}.parts"), {}
+    for number, part in enumerate(_shown(parts)):
+        path, made_of = folder / f"{number:06d}.safetensors", json.dumps({"weights": weights, "part": part.made_of})
+        if not (path.is_file() and read_note(path, "made_of") == json.loads(made_of)):
+            rows, told = _embed(encoder, part.open(transform, workers))
+            save_weights(rows, path, {"made_of": made_of, "found": json.dumps(told)})
+        found[path] = read_note(path, "found")
+    left_out = sum((Counter(told["left_out"]) for told in found.values()), Counter())
+    pairs = [pair for told in found.values() for pair in told["pairs"]]
+    if not pairs:
+        raise ValueError(f"{parts[0].made_of[0]} and so on hold no usable pair, {dict(left_out)}; look what they are")
+    write = _write_file if out.suffix == ".safetensors" else _write_folder
+    width = write([path for path, told in found.items() if told["pairs"]], pairs, out)
     rmtree(folder)
-    return tuple(whole["images"].shape)
+    return Embedded(len(pairs), width, dict(left_out))
 
 
-def _parts(pairs: list, size: int) -> Iterator[list]:
-    bar = tqdm(range(0, len(pairs), size), desc="embedding", unit="part", disable=None)
-    return (pairs[start : start + size] for start in bar)
+def _shown(parts: list[Part]) -> Iterable[Part]:
+    return tqdm(parts, desc="embedding", unit="part", disable=None)
 
 
-def _embed(encoder: Encoder, transform: Callable, part: list, workers: int) -> dict[str, Tensor]:
-    paths, captions = zip(*part, strict=True)
-    found = {"images": encoder.embed_images(ImageFiles(paths, transform, workers, upright=True))}
-    return found | ({"texts": encoder.embed_texts(list(captions))} if captions[0] is not None else {})
+def _embed(encoder: Encoder, part: Opened) -> tuple[dict[str, Tensor], dict]:
+    """Embed a part: its rows by name, and what they belong to; of a picture that turned out damaged there is none."""
+    captions = [caption for _, caption in part.pairs if caption is not None]
+    rows = {"images": encoder.embed_images(part.pictures)} if part.pairs else {}
+    rows |= {"texts": encoder.embed_texts(captions)} if captions else {}
+    kept = torch.ones(len(part.pairs), dtype=torch.bool) if part.readable is None else part.readable
+    pairs = [pair for pair, readable in zip(part.pairs, kept.tolist(), strict=True) if readable]
+    left_out = Counter(part.left_out) + Counter(unreadable_image=len(part.pairs) - len(pairs))
+    return {name: own[kept] for name, own in rows.items()}, {"pairs": pairs, "left_out": left_out}
 
 
-def _written(pairs: list) -> list:
-    return [[str(path), caption] for path, caption in pairs]
+def _write_file(paths: list[Path], pairs: list, out: Path) -> int:
+    """Put the rows of parts into one file; return their width."""
+    found = [load_file(path) for path in paths]
+    whole = {name: torch.cat([part[name] for part in found]) for name in found[0]}
+    save_weights(whole, out, {"pairs": json.dumps(pairs, ensure_ascii=False)})
+    return whole["images"].shape[1]
 
 
-def _write(whole: dict[str, Tensor], pairs: list, out: Path) -> None:
-    if out.suffix == ".safetensors":
-        return save_weights(whole, out, {"pairs": json.dumps(_written(pairs), ensure_ascii=False)})
-    for name, rows in whole.items():
-        with whole_file(out / f"{name}.npy") as partial, writing(out), partial.open("wb") as file:
-            np.save(file, rows.numpy())
-    with whole_file(out / "pairs.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("image", "caption"), *_written(pairs)])
+def _write_folder(paths: list[Path], pairs: list, out: Path) -> int:
+    """Put the rows of parts into a folder, a part in memory at a time; return their width."""
+    widths = {name: rows.shape[1] for name, rows in load_file(paths[0]).items()}
+    for name, width in widths.items():
+        with whole_file(out / f"{name}.npy") as unfinished, writing(out):
+            rows, start = open_memmap(unfinished, "w+", np.float32, (len(pairs), width)), 0
+            for path in paths:
+                own = load_file(path)[name].numpy()
+                rows[start : start + len(own)] = own
+                start += len(own)
+            rows.flush()
+    with whole_file(out / "pairs.csv") as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("image", "caption"), *pairs])
+    return widths["images"]
