@@ -98,6 +98,19 @@ def test_unfit_cache_files_are_refused(tmp_path):
         FeatureCache(path, width=1)
 
 
+def test_one_turned_bit_in_a_cache_is_seen(tmp_path):
+    cache = FeatureCache(tmp_path / "kind.safetensors", width=1)
+    cache.add(keys_of("a"), torch.ones(1, 1))
+    cache.save()
+    content = cache.path.read_bytes()
+    for place in range(-36, 0):  # of its 32 bytes of a key and 4 of a feature, in either order
+        cache.path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[len(content) + place + 1 :])
+        with pytest.raises(ValueError, match=rf"{cache.path} is damaged: .*; delete it and run again"):
+            FeatureCache(cache.path, width=1)
+    cache.path.write_bytes(content)
+    assert len(FeatureCache(cache.path, width=1)) == 1
+
+
 def test_features_of_another_width_are_refused():
     with pytest.raises(ValueError, match=r"\(1, 4\), got \(1, 3\)"):
         FeatureCache(None, width=4).add(keys_of("a"), torch.zeros(1, 3))

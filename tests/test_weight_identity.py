@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tpccma import load_profile
 from tpccma.files import whole_file
-from tpccma.models import read_metadata
+from tpccma.models import read_metadata, read_weights
 from tpccma.models.identity import weights_identity
 from tpccma.models.weight_files import save_weights
 from tpccma.profiles import Profile
@@ -167,3 +167,64 @@ def test_files_may_be_read_by_whom_the_umask_lets(umask: int, mode: int, tmp_pat
     finally:
         os.umask(before)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {mode}
+
+
+# ---- that they are what was written
+
+
+def turned(content: bytes, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    save_weights(WEIGHTS, tmp_path / "w.safetensors", {"architecture": '{"name": "\u00e4"}'})
+    return tmp_path / "w.safetensors"
+
+
+def test_one_turned_bit_among_the_numbers_is_seen(whole: Path):
+    content = whole.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    assert len(content) > start
+    for bit in range(8 * start, 8 * len(content)):
+        whole.write_bytes(turned(content, bit))
+        with pytest.raises(ValueError, match=rf"{whole} is damaged: by its checksum .*; get it again or make it anew"):
+            read_weights(whole)
+
+
+def test_one_turned_bit_anywhere_gives_what_was_written_or_is_refused(whole: Path):
+    content, read = whole.read_bytes(), 0
+    for bit in range(0, 8 * len(content), 7):
+        whole.write_bytes(turned(content, bit))
+        try:
+            weights = read_weights(whole)
+        except ValueError as error:
+            assert str(whole) in str(error)
+        else:  # such as of a bit in the name of the checksum
+            torch.testing.assert_close(weights, WEIGHTS, rtol=0, atol=0)
+            read += 1
+    assert read
+
+
+def test_notes_belong_to_what_was_written(whole: Path):
+    content = whole.read_bytes()
+    whole.write_bytes(content.replace(b'\\"name\\"', b'\\"game\\"'))
+    with pytest.raises(ValueError, match="is damaged: by its checksum"):
+        read_weights(whole)
+
+
+def test_files_of_others_have_no_checksum_and_pass(whole: Path):
+    save_file(WEIGHTS, whole, {"format": "pt", "sha256": "of something"})
+    torch.testing.assert_close(read_weights(whole), WEIGHTS, rtol=0, atol=0)
+    save_file(WEIGHTS, whole)
+    torch.testing.assert_close(read_weights(whole), WEIGHTS, rtol=0, atol=0)
+
+
+def test_what_was_read_can_be_changed_and_written_again(whole: Path):
+    changed = read_weights(whole) | {"a": torch.zeros(2, 3)}
+    save_weights(changed, whole, read_metadata(whole))
+    torch.testing.assert_close(read_weights(whole), changed, rtol=0, atol=0)
+    save_file(WEIGHTS, whole, read_metadata(whole))  # by other means
+    torch.testing.assert_close(read_weights(whole), WEIGHTS, rtol=0, atol=0)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
-from tpccma.models.weight_files import read_metadata, save_weights
+from tpccma.models.weight_files import is_as_written, read_metadata, save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,8 @@ class FeatureCache:
             keys, values = stored["keys"], stored["values"]
         except (SafetensorError, KeyError) as error:
             raise ValueError(f"{path} is not a feature cache ({error}); delete it and run again") from error
+        if not is_as_written(path):
+            raise ValueError(f"{path} is damaged: by its checksum it is not what was written; delete it and run again")
         if values.shape != (len(keys), self.width) or values.dtype != self.dtype:
             found, wanted = f"{tuple(values.shape)} {values.dtype}", f"({len(keys)}, {self.width}) {self.dtype}"
             raise ValueError(f"{path} holds {found}, not {wanted}; delete it and run again")

@@ -5,6 +5,7 @@ weights. Loading TorchScript runs what is in it, so that form is read of nobody 
 """
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -26,6 +27,8 @@ from torch import Tensor
 from tpccma.files import whole_file
 
 OPENAI_SETTINGS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
+NOTES = "__metadata__"  # as the header of a safetensors file calls them
+CHECKSUM = "tpccma_checksum"  # the note in a safetensors file that says what all else in it is
 NAMED = re.compile(r"GLOBAL ([A-Za-z_][\w.]*\w)(?!\S)", re.ASCII)  # random bytes name nothing
 # The SHA-256 of each of them; OpenAI published it as the last folder of the file's address.
 OPENAI_CHECKSUMS = frozenset(
@@ -35,7 +38,7 @@ OPENAI_CHECKSUMS = frozenset(
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """Read the metadata of a safetensors file; empty for any other file.
+    """Read the metadata of a safetensors file, without the checksum of it; empty for any other file.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -46,9 +49,10 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     check_exists(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
+            notes = file.metadata() or {}
     except SafetensorError as error:
         raise _not_safetensors(path, error) from None
+    return {name: note for name, note in notes.items() if name != CHECKSUM}
 
 
 def read_note(path: str | Path, name: str) -> dict:
@@ -76,17 +80,28 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file carries code, is damaged, or holds anything else; the message names it and what to do.
+            Of a file that this package has written one turned bit is seen.
     """
     check_exists(path)
     if Path(path).suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise _not_safetensors(path, error) from None
+        return _read_safetensors(path)
     if is_openai_archive(path):
         weights = torch.jit.load(path, map_location="cpu").state_dict()
         return {name: value for name, value in weights.items() if name not in OPENAI_SETTINGS}
     return _named_tensors(path, unpickle(path))
+
+
+def _read_safetensors(path: str | Path) -> dict[str, Tensor]:
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise _not_safetensors(path, error) from None
+    if is_as_written(path):
+        return weights
+    raise ValueError(
+        f"{path} is damaged: by its checksum it is not what was written; get it again or make it anew (whoever changes "
+        f"such a file saves it without the note {CHECKSUM})"
+    )
 
 
 def is_openai_archive(path: str | Path) -> bool:
@@ -156,18 +171,41 @@ def save_weights(weights: dict[str, Tensor], path: str | Path, notes: dict[str, 
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     with whole_file(path) as partial, writing(path):
-        save_file(weights, partial, notes)
-        _sort_notes(partial)
+        save_file(weights, partial, notes | {CHECKSUM: "0" * 64})
+        _seal(partial)
 
 
-def _sort_notes(path: Path) -> None:
-    """Put the metadata of a safetensors file in order, which its writer does not; all else stays where it is."""
-    with path.open("r+b") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+def is_as_written(path: str | Path) -> bool:
+    """Say whether a safetensors file is what `save_weights` wrote; files of others have no checksum, and pass."""
+    with open(path, "rb", buffering=0) as file:
+        header, _ = _read_header(file)
+        said = _notes(header).get(CHECKSUM)
+        return said is None or said == _checksum_of(header, file)
+
+
+def _seal(path: Path) -> None:
+    """Put the metadata of a safetensors file in order, which its writer does not, with the checksum of all else."""
+    with path.open("r+b", buffering=0) as file:
+        header, size = _read_header(file)
+        header[NOTES] = dict(sorted((_notes(header) | {CHECKSUM: _checksum_of(header, file)}).items()))
         file.seek(8)
         file.write(json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size))
+
+
+def _read_header(file: io.FileIO) -> tuple[dict, int]:
+    (size,) = struct.unpack("<Q", file.read(8))
+    return json.loads(file.read(size)), size
+
+
+def _notes(header: dict) -> dict[str, str]:
+    return header.get(NOTES) or {}
+
+
+def _checksum_of(header: dict, file: io.FileIO) -> str:
+    """Compute the SHA-256 of a header, but for the checksum in it, and of what is left to read of its file."""
+    notes = {name: note for name, note in _notes(header).items() if name != CHECKSUM}
+    digest = hashlib.sha256(json.dumps(header | {NOTES: notes}, sort_keys=True).encode())
+    return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
 def check_exists(path: str | Path) -> None:
