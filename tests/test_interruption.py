@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 
 from tests.interrupted import STEP
 from tests.test_embeddings import Ran
@@ -354,7 +355,8 @@ def test_damaged_files_of_a_finished_run_name_the_remedy(
     profile = load_profile(tiny_profile, fine_tune__epochs=1)
     folder = fine_tune(profile, runs_dir=tmp_path, corpus=tiny_corpus).folder
     for file in ("model.safetensors", "steps.csv", "code.json"):
-        for damage in (truncate, DAMAGES["empty"]) if file != "steps.csv" else (DAMAGES["empty"], DAMAGES["gone"]):
+        more = {"model.safetensors": [truncate, turn_a_bit], "code.json": [truncate], "steps.csv": [DAMAGES["gone"]]}
+        for damage in (DAMAGES["empty"], *more[file]):
             before = (folder / file).read_bytes()
             damage(folder / file)
             with pytest.raises(ValueError, match=f"{folder}.*; remove it"):
@@ -364,6 +366,27 @@ def test_damaged_files_of_a_finished_run_name_the_remedy(
         (folder / "code.json").write_text(text)
         with pytest.raises(ValueError, match=r"code\.json does not say which code .*; remove it"):
             code_of(folder)
+
+
+def test_what_a_kill_has_left_beside_a_finished_run_is_removed(
+    tiny_profile: Profile, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def killed(folder: Path):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("tpccma.training.run.remove_checkpoints", killed)
+        fine_tune(tiny_profile, runs_dir=tmp_path, corpus=tiny_corpus)
+    [folder] = (tmp_path / "demo").iterdir()
+    left = ["checkpoint", "checkpoint.old"]
+    assert sorted(path.name for path in folder.glob("checkpoint*")) == left
+    (folder / "checkpoint.partial").mkdir()
+    content = (folder / "model.safetensors").read_bytes()
+    with FileLock(folder / ".lock"):  # somebody works there
+        fine_tune(tiny_profile, runs_dir=tmp_path, corpus=tiny_corpus)
+    assert sorted(path.name for path in folder.glob("checkpoint*")) == [*left, "checkpoint.partial"]
+    fine_tune(tiny_profile, runs_dir=tmp_path, corpus=tiny_corpus)
+    assert not list(folder.glob("checkpoint*")) and (folder / "model.safetensors").read_bytes() == content
 
 
 # ---- full disks

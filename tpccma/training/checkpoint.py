@@ -36,6 +36,17 @@ def has_checkpoint(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in (WHOLE, OLD))
 
 
+def checkpoints_in(folder: Path) -> list[Path]:
+    """List the folders of checkpoints that lie in a run's folder, whole or not."""
+    return [folder / name for name in (WHOLE, PARTIAL, OLD) if (folder / name).is_dir()]
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a training that has ended."""
+    for path in checkpoints_in(folder):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def seal(folder: Path) -> None:
     """Write the checksum of every file of a checkpoint beside them; and let all read it whom the umask lets."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
@@ -173,8 +184,3 @@ class Checkpoints:
             write_whole(log, (whole / LOG).read_text())
         else:
             log.unlink(missing_ok=True)
-
-    def remove(self) -> None:
-        """Remove the checkpoint of a training that has ended."""
-        for name in (WHOLE, PARTIAL, OLD):
-            shutil.rmtree(self.folder / name, ignore_errors=True)

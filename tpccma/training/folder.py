@@ -17,7 +17,7 @@ from accelerate.utils import parse_flag_from_env
 from filelock import FileLock, Timeout
 
 from tpccma.files import write_whole
-from tpccma.training.checkpoint import has_checkpoint
+from tpccma.training.checkpoint import checkpoints_in, has_checkpoint, remove_checkpoints
 from tpccma.training.identity import joined
 
 WEIGHTS, CODE, LOCK = "model.safetensors", "code.json", ".lock"
@@ -97,6 +97,14 @@ def move_aside(folder: Path, code: str) -> Path:
             shutil.move(path, old / path.name)
     logger.warning("%s was made by other code (%s); it lies in %s now and is made anew", folder, code, old)
     return old
+
+
+def clear(folder: Path) -> None:
+    """Remove the checkpoints that a kill has left beside finished weights, unless somebody works there."""
+    if is_finished(folder) and checkpoints_in(folder):
+        with suppress(OSError), FileLock(folder / LOCK, timeout=0):  # finished runs may be lent read-only
+            if is_finished(folder):
+                remove_checkpoints(folder)
 
 
 def this_process() -> PartialState:

@@ -25,9 +25,9 @@ from tpccma.models import Encoder, read_weights
 from tpccma.models.forms import load_into
 from tpccma.models.identity import weights_identity
 from tpccma.profiles import Profile, Training, load_profile
-from tpccma.training.checkpoint import LOG
+from tpccma.training.checkpoint import LOG, remove_checkpoints
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
-from tpccma.training.folder import WEIGHTS, alone_in, code_of, is_finished, note_code, settle
+from tpccma.training.folder import WEIGHTS, alone_in, clear, code_of, is_finished, note_code, settle
 from tpccma.training.identity import evaluation_code, fingerprint, joined, training_code
 from tpccma.training.interruption import are_to_stop, signals_held
 from tpccma.training.loop import Trainer
@@ -279,6 +279,7 @@ def _train(
             if not is_finished(folder):
                 given = training, run.alpha, run.seed, folder, corpus or load_corpus(profile), method
                 _finish(Trainer(run.encoder, profile, *given), run)
+    clear(folder)
     run.code["training"] = code_of(folder)
     return _load_finished(run)
 
@@ -290,7 +291,7 @@ def _finish(trainer: Trainer, run: Run) -> None:
         trainer.run()
         if processes.is_main_process and not trainer.stopped:
             run.encoder.save(run.folder / WEIGHTS)
-            trainer.checkpoints.remove()
+            remove_checkpoints(run.folder)
         processes.wait_for_everyone()
         are_to_stop(trainer.caught, processes)  # a signal since the last step ends all of them too
 
