@@ -154,3 +154,4 @@ def test_a_choice_on_validation_data_is_held_to_test_data():
     assert found.gained.tolist() == pytest.approx([50, 50, 0])
     assert found.cider_memory.tolist() == pytest.approx([-2, -3, 0])
     assert share_kept(found) == "1 of 2; at the base 1"
+    assert kept_on_test(pd.concat(fronts), "cider_memory -2%", held_to="cider_memory -3%").kept.all()
