@@ -21,8 +21,8 @@ from tpccma.runs.records import VALIDATION
 GAIN = "raw_gap"  # what is to be gained: that it falls
 FORM = re.compile(r"(?P<measure>\w+)\s+(?P<sign>[+-])\s*(?P<allowed>\d+\.?\d*|\.\d+)\s*(?P<unit>%|points|)")
 EXAMPLE = "'cider_memory -2%', 'zeroshot_top1 -1 points' or 'clustering_ari -0.05', several with commas between them"
-# What the chapter chooses for, fixed before the first front was recorded: what is lost first as the gap closes, captions
-# by memory and the rank of the texts, and accuracy, which is lost under a shift.
+# What the chapter chooses for, fixed before the first front was recorded: what is lost first as the gap closes, that is
+# captions by memory and the rank of the texts, and accuracy, which is lost under a shift.
 BUDGETS = (
     "cider_memory -1%",
     "cider_memory -2%",
