@@ -19,7 +19,7 @@ from functools import wraps
 import typer
 
 from tpccma.cli.book import claims, plan
-from tpccma.cli.dial import dial, fronts
+from tpccma.cli.dial import dial, fronts, slider
 from tpccma.cli.options import fail
 from tpccma.cli.practice import embed, export, gap, report
 from tpccma.cli.real import real
@@ -37,6 +37,7 @@ COMMANDS = (
     base,
     sweep,
     fronts,
+    slider,
     rates,
     verify,
     real,

@@ -171,3 +171,23 @@ def fronts(
     if failed:
         fail(f"{len(failed)} fronts failed: {', '.join(failed)}", 1)
     print(results_dir / FRONTS / "results.csv")
+
+
+def slider(
+    profile: ProfileName = "demo",
+    method: Method = "tpc-cma",
+    alpha: Annotated[float, typer.Option(help="of the aligned run, at t = 1")] = 0.5,
+    trained: Annotated[list[float] | None, typer.Option(help="alpha of a run to stop at as well; may repeat")] = None,
+    seed: Annotated[int, typer.Option(help="of base and runs, and of the caption decoders")] = 0,
+    data_dir: DataDir = None,
+    images_dir: ImagesDir = None,
+    captions: Captions = None,
+    runs_dir: RunsDir = Path("runs"),
+    results_dir: ResultsDir = Path("results"),
+    fresh: Fresh = False,
+) -> None:
+    """Record what the slider of the book's first page shows: models between a base and an aligned run."""
+    from tpccma.runs.slider import record_slider
+
+    found = find_profile(profile, data_dir, images_dir, captions)
+    print(record_slider(found, method, alpha, trained or (), seed, runs_dir, results_dir, fresh))

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from tpccma.figures.style import IMAGE, NEUTRAL, TEXT, legend_below, use_style
 from tpccma.files import whole_file
+from tpccma.runs.plane import gap_plane
 
 
 def plot_clouds(clouds: dict[str, tuple[ArrayLike, ArrayLike]], pairs_drawn: int = 25) -> Figure:
@@ -30,7 +31,7 @@ def plot_clouds(clouds: dict[str, tuple[ArrayLike, ArrayLike]], pairs_drawn: int
     Returns:
         One panel a title.
     """
-    axes = _gap_plane(*(np.asarray(part) for part in next(iter(clouds.values()))))
+    axes = gap_plane(*(np.asarray(part) for part in next(iter(clouds.values()))))
     figure, panels = plt.subplots(
         1, len(clouds), figsize=(5.2 * len(clouds), 4.0), sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
@@ -40,17 +41,6 @@ def plot_clouds(clouds: dict[str, tuple[ArrayLike, ArrayLike]], pairs_drawn: int
     panels[0, 0].set_ylabel("from image centroid\nto text centroid")
     panels[0, 0].legend(loc="center left", framealpha=0.9)
     return figure
-
-
-def _gap_plane(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Return two orthonormal directions (D, 2): the rest's largest principal component, and between the centroids."""
-    from sklearn.decomposition import PCA  # takes a second to load, and no other figure needs it
-
-    up = texts.mean(0) - images.mean(0)
-    up = up / np.linalg.norm(up)
-    rest = np.concatenate([part - part.mean(0) for part in (images, texts)])
-    right = PCA(1, random_state=0).fit(rest - np.outer(rest @ up, up)).components_[0]
-    return np.stack([right, up], axis=1)
 
 
 def _draw_clouds(ax: Axes, images: np.ndarray, texts: np.ndarray, pairs_drawn: int) -> None:

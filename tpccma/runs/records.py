@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Folders beside the profiles' whose files are no records of runs, see `tpccma.runs.benchmark` and `.real_records`.
-BENCHMARKS, REAL = "benchmarks", "real"
+# Folders beside the profiles' whose files are no records of runs, see `tpccma.runs.benchmark`, `.real_records` and
+# `.slider_records`.
+BENCHMARKS, REAL, SLIDER = "benchmarks", "real", "slider"
 FRONTS, VALIDATION = "fronts", "val_"  # a folder of results in itself, and measures in it, see `tpccma.runs.fronts`
 KEYS = RESULT
 SCHEMA = (
@@ -103,7 +104,7 @@ def record_path(profile: str, method: str, alpha: float, seed: int, results_dir:
 
 def record_paths(results_dir: str | Path = "results") -> list[Path]:
     """List the files of all records."""
-    return [path for path in Path(results_dir).glob("*/*.json") if path.parent.name not in (BENCHMARKS, REAL)]
+    return [path for path in Path(results_dir).glob("*/*.json") if path.parent.name not in (BENCHMARKS, REAL, SLIDER)]
 
 
 def load_records(results_dir: str | Path = "results") -> list[dict]:
