@@ -71,6 +71,7 @@ def test_help_names_every_command_and_neither_it_nor_the_claims_need_torch():
         "base",
         "sweep",
         "fronts",
+        "slider",
         "rates",
         "verify",
         "real",
