@@ -23,7 +23,7 @@ const svg = (name, attributes, parent) => {
 const drawCourse = (cell, values) => {
   const low = Math.min(...values), span = Math.max(...values) - low || 1;
   const at = (i) => `${((100 * i) / (values.length - 1)).toFixed(1)} ${(20 - (20 * (values[i] - low)) / span).toFixed(1)}`;
-  const box = svg("svg", { viewBox: "-4 -4 108 28", preserveAspectRatio: "none" }, cell);
+  const box = svg("svg", { viewBox: "-8 -5 116 30", preserveAspectRatio: "none" }, cell);
   svg("path", { class: "line", d: `M${values.map((_, i) => at(i)).join("L")}` }, box);
   const dot = svg("path", { class: "dot" }, box);
   return (i) => dot.setAttribute("d", `M${at(i)}h0`);

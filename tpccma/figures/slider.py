@@ -45,7 +45,7 @@ PAGE = """<figure class="gap-slider">
 </div>
 <div class="gap-slider-clouds">
 <p class="gap-slider-key"><span class="images">pictures</span> <span class="texts">their texts</span> \
-<span>large: the means<span hidden>, pale the base's</span></span>{key}</p>
+<span>large: means<span hidden>, pale: before</span></span>{key}</p>
 {clouds}
 </div>
 <div class="gap-slider-numbers">
@@ -216,10 +216,10 @@ def _places_of_t(record: SliderRecord) -> list[int]:
 
 
 def _tick(record: SliderRecord, place: int, text: str) -> str:
-    """Write a tick at a stop; a text at an end of the slider is moved inwards."""
+    """Write a tick at a stop; a text at an end of the slider lies inwards."""
     percent = 100 * place / (len(record.stops) - 1)
-    moved = 0 if percent < 5 else 100 if percent > 95 else 50
-    return f'<i style="left:{percent:.4g}%"><span style="transform:translateX(-{moved}%)">{escape(text)}</span></i>'
+    lies = "start" if percent < 5 else "end" if percent > 95 else "center"
+    return f'<i style="left:{percent:.4g}%;justify-content:{lies}"><span>{escape(text)}</span></i>'
 
 
 def _data(record: SliderRecord) -> str:
