@@ -12,9 +12,11 @@ user can mend, said in one line, 130 and 143 after Ctrl-C and SIGTERM, whereupon
 Each command imports what it needs, so that help and claims need no torch.
 """
 
+import shlex
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from functools import wraps
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -25,6 +27,9 @@ from tpccma.cli.practice import embed, export, gap, report
 from tpccma.cli.real import real
 from tpccma.cli.runs import base, evaluate, rates, sweep, train, verify
 from tpccma.training.interruption import Terminated, terminable
+
+if TYPE_CHECKING:
+    from IPython import InteractiveShell
 
 COMMANDS = (
     gap,
@@ -84,3 +89,13 @@ for each in COMMANDS:
 def main() -> None:
     """Run the command with the arguments of this process."""
     app()
+
+
+def load_ipython_extension(shell: "InteractiveShell") -> None:
+    """Let a notebook give commands as a shell does: ``%load_ext tpccma.cli``, then ``%tpccma gap --help``."""
+
+    def tpccma(line: str) -> None:
+        if status := app(shlex.split(line), standalone_mode=False):
+            raise RuntimeError(f"tpccma ended with status {status}, and said why above")
+
+    shell.register_magic_function(tpccma)

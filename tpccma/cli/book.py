@@ -20,14 +20,16 @@ from tpccma.cli.options import (
 
 def plan(
     profile: ProfileName = "paper",
-    pairs: Annotated[int | None, typer.Option(help="training pairs in an epoch, where they cannot be counted")] = None,
-    samples_per_second: Annotated[float | None, typer.Option(help="of all GPUs, from a first run's steps.csv")] = None,
-    gpus: Annotated[int, typer.Option(callback=at_least_one, help="processes, one a GPU")] = 1,
-    batch_size: Annotated[list[int] | None, typer.Option(help="for which to say the memory; may be repeated")] = None,
+    pairs: Annotated[int | None, typer.Option(help="in an epoch, such as 2905954; else they are counted")] = None,
+    samples_per_second: Annotated[
+        float | None, typer.Option(help="of all GPUs, such as 4000: see a run's steps.csv")
+    ] = None,
+    gpus: Annotated[int, typer.Option(callback=at_least_one, help="processes, one a GPU, such as 8")] = 1,
+    batch_size: Annotated[list[int] | None, typer.Option(help="whose memory to say, such as 4096; may repeat")] = None,
     data_dir: DataDir = None,
     images_dir: ImagesDir = None,
     captions: Captions = None,
-    commands: Annotated[Path | None, typer.Option(help="file to write the sweep's commands to")] = None,
+    commands: Annotated[Path | None, typer.Option(help="file for the sweep's commands, such as sweep.sh")] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a profile's runs take, and print the commands of its sweep; nothing is trained."""

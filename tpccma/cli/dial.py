@@ -28,25 +28,31 @@ if TYPE_CHECKING:
     from tpccma.models import Encoder
     from tpccma.profiles import Profile
 
-WEIGHTS = "weights, or the folder of a run"
-Budget = Annotated[str | None, typer.Option(help='instead of --t: what may be lost, as "cider_memory -2%"; see --gain')]
-Pictures = Annotated[Path | None, typer.Option("--images", help="folder of pictures for batch norm's statistics")]
+WEIGHTS = "weights, such as a .safetensors file, or the folder of a run"
+Budget = Annotated[str | None, typer.Option(help='in place of --t: what may be lost, such as "cider_memory -2%"')]
+Pictures = Annotated[
+    Path | None, typer.Option("--images", help="for batch norm's statistics, a folder such as pictures")
+]
 OfProfile = Annotated[
-    str | None, typer.Option("--profile", help="whose data measure a front and batch norm's statistics")
+    str | None, typer.Option("--profile", help="such as demo: its data measure a front and batch norm's statistics")
 ]
 
 
 def dial(
     base: Annotated[Path, typer.Argument(help=f"{WEIGHTS}, at t = 0")],
     aligned: Annotated[Path, typer.Argument(help=f"{WEIGHTS} that were fine-tuned from it, at t = 1")],
-    t: Annotated[float | None, typer.Option(help="from 0, the base, to 1")] = None,
+    t: Annotated[float | None, typer.Option(help="from 0, the base, to 1; 0.3 to 0.5 are a start")] = None,
     budget: Budget = None,
-    gain: Annotated[str, typer.Option(help="measure that a budget is spent on; a gap is to fall")] = "raw_gap",
-    out: Annotated[Path | None, typer.Option(help="safetensors file to write; a budget alone needs none")] = None,
-    model: Annotated[str | None, typer.Option(help="as open_clip names it, of weights that do not say it")] = None,
+    gain: Annotated[
+        str, typer.Option(help="measure that a budget is spent on; a gap is to fall, all else to rise")
+    ] = "raw_gap",
+    out: Annotated[
+        Path | None, typer.Option(help="file to write, such as new.safetensors; a budget needs none")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="of weights that do not say it, such as ViT-B-32-quickgelu")] = None,
     images: Pictures = None,
     profile: OfProfile = None,
-    seed: Annotated[int, typer.Option(help="of the caption decoder")] = 0,
+    seed: Annotated[int, typer.Option(help="of the caption decoder; any will do")] = 0,
     data_dir: DataDir = None,
     images_dir: ImagesDir = None,
     captions: Captions = None,
@@ -151,8 +157,10 @@ def _tell(t: float, out: Path | None, front: "pd.DataFrame | None", choice: "Cho
 def fronts(
     profile: ProfileName = "demo",
     method: Method = "tpc-cma",
-    alpha: Annotated[float, typer.Option(help="of the aligned runs")] = 0.5,
-    seed: Annotated[list[int] | None, typer.Option(help="of base and aligned run, may repeat; else 0 to 4")] = None,
+    alpha: Annotated[float, typer.Option(help="of the aligned runs; 0.5 is the paper's most")] = 0.5,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="of base and aligned run, such as 0; may repeat; else 0 to 4")
+    ] = None,
     jobs: Jobs = 1,
     data_dir: DataDir = None,
     images_dir: ImagesDir = None,
@@ -176,9 +184,11 @@ def fronts(
 def slider(
     profile: ProfileName = "demo",
     method: Method = "tpc-cma",
-    alpha: Annotated[float, typer.Option(help="of the aligned run, at t = 1")] = 0.5,
-    trained: Annotated[list[float] | None, typer.Option(help="alpha of a run to stop at as well; may repeat")] = None,
-    seed: Annotated[int, typer.Option(help="of base and runs, and of the caption decoders")] = 0,
+    alpha: Annotated[float, typer.Option(help="of the aligned run, at t = 1; 0.5 is the paper's most")] = 0.5,
+    trained: Annotated[
+        list[float] | None, typer.Option(help="alpha of a run to stop at as well, such as 0.2; may repeat")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of base and runs, and of the caption decoders; any will do")] = 0,
     data_dir: DataDir = None,
     images_dir: ImagesDir = None,
     captions: Captions = None,

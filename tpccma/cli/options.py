@@ -20,19 +20,34 @@ def at_least_one(count: int | None) -> int | None:
     return count
 
 
-ProfileName = Annotated[str, typer.Option("--profile", help="name of a shipped profile, or path of a .yaml file")]
-DataDir = Annotated[Path | None, typer.Option(help="where the data lie (profiles fashion and paper)")]
-ImagesDir = Annotated[Path | None, typer.Option(help="folder of pictures (photos; paper: below --data-dir)")]
-Captions = Annotated[Path | None, typer.Option(help="file of their captions (photos; paper: below --data-dir)")]
-Method = Annotated[str, typer.Option(help="a name in tpccma.methods, or base")]
-Seed = Annotated[int, typer.Option(help="of batches and captions")]
-OwnBases = Annotated[list[int] | None, typer.Option("--seed", help="whose own base to make in RUNS_DIR; may repeat")]
-RunsDir = Annotated[Path, typer.Option(callback=Path.expanduser, help="checkpoints and logs")]
-ResultsDir = Annotated[Path, typer.Option(callback=Path.expanduser, help="records")]
-Jobs = Annotated[int, typer.Option(callback=at_least_one, help="processes, which share the cores")]
-Track = Annotated[str | None, typer.Option(help="also send the log to tensorboard, wandb or another tracker")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="make anew what other code has made, instead of using it")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+ProfileName = Annotated[
+    str, typer.Option("--profile", help="a shipped profile, such as demo, or the path of a .yaml file")
+]
+DataDir = Annotated[Path | None, typer.Option(help="where the data lie, such as ~/fashion (profiles fashion, paper)")]
+ImagesDir = Annotated[
+    Path | None, typer.Option(help="folder of pictures, such as Images (photos; paper: below --data-dir)")
+]
+Captions = Annotated[Path | None, typer.Option(help="file of their captions, such as captions.csv (as --images-dir)")]
+Method = Annotated[str, typer.Option(help="such as tpc-cma, clip to see what fine-tuning does alone, or base")]
+Seed = Annotated[int, typer.Option(help="of batches and captions; 5 seeds or more tell methods apart")]
+OwnBases = Annotated[
+    list[int] | None, typer.Option("--seed", help="whose base to make in RUNS_DIR, such as 1; may repeat")
+]
+RunsDir = Annotated[
+    Path, typer.Option(callback=Path.expanduser, help="for checkpoints and logs; another one starts anew")
+]
+ResultsDir = Annotated[
+    Path,
+    typer.Option(
+        callback=Path.expanduser, help="for records; one of your own keeps them apart from the published ones"
+    ),
+]
+Jobs = Annotated[
+    int, typer.Option(callback=at_least_one, help="processes that share the cores; as many as cores are fastest")
+]
+Track = Annotated[str | None, typer.Option(help="send the log to a tracker too, such as tensorboard or wandb")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="make anew what other code has made; else it is used")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 
 
 def fail(message: str, status: int) -> None:

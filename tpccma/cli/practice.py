@@ -9,30 +9,40 @@ from tpccma.cli.options import Json, ResultsDir, at_least_one, print_json
 
 ModelName = Annotated[str | None, typer.Option(help="a model of open_clip, such as ViT-B-32-quickgelu")]
 Pretrained = Annotated[str | None, typer.Option(help="its weights: a file, or open_clip's tag, such as openai")]
-Pictures = Annotated[Path | None, typer.Option("--images", help="folder of pictures; 1,000 or more bound it well")]
-CaptionsFile = Annotated[Path | None, typer.Option(help="of COCO, Karpathy, Flickr8k, or a csv: image,caption")]
-Shards = Annotated[str | None, typer.Option(help="instead: tar files of webdataset, 'cc3m/{00000..00331}.tar'")]
-QuickGelu = Annotated[bool | None, typer.Option("--quick-gelu/--gelu", help="of weights in a file that does not say")]
-Workers = Annotated[int, typer.Option(min=0, help="processes that read pictures ahead: 0, or as many as cores")]
+Pictures = Annotated[
+    Path | None, typer.Option("--images", help="folder such as pictures; 1,000 pictures or more bound it well")
+]
+CaptionsFile = Annotated[
+    Path | None, typer.Option(help="such as captions.csv (image,caption); COCO's, Karpathy's, Flickr's")
+]
+Shards = Annotated[str | None, typer.Option(help="tar files of webdataset, such as 'cc3m/{00000..00331}.tar'")]
+QuickGelu = Annotated[
+    bool | None, typer.Option("--quick-gelu/--gelu", help="of weights in a file that does not say: OpenAI's have it")
+]
+Workers = Annotated[int, typer.Option(min=0, help="that read pictures ahead: 0 for few, else as many as cores")]
 
 
 def gap(
     images: Annotated[
         str | None,
-        typer.Argument(help="image embeddings: npy, npz, pt, safetensors or parquet; FILE:NAME of several"),
+        typer.Argument(
+            help="image embeddings, such as images.npy; npz, pt, safetensors, parquet too; FILE:NAME of several"
+        ),
     ] = None,
-    texts: Annotated[str | None, typer.Argument(help="text embeddings of the same pairs, row by row")] = None,
+    texts: Annotated[str | None, typer.Argument(help="text embeddings of the same pairs, such as texts.npy")] = None,
     model: ModelName = None,
     pretrained: Pretrained = None,
     images_dir: Pictures = None,
     captions: CaptionsFile = None,
     quick_gelu: QuickGelu = None,
     workers: Workers = 0,
-    normalize: Annotated[bool, typer.Option("--normalize", help="scale rows to length 1, not refuse others")] = False,
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="scale rows to length 1; else others are refused")
+    ] = False,
     resamples: Annotated[
         int, typer.Option(callback=at_least_one, help="of the bootstrap over pairs; 1000 is enough for two digits")
     ] = 1000,
-    plot: Annotated[Path | None, typer.Option(help="file of a figure: png, svg or pdf")] = None,
+    plot: Annotated[Path | None, typer.Option(help="file of a figure, such as gap.svg; png or pdf too")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure the modality gap of paired embeddings, or of a model on captioned pictures, with 95 % intervals.
@@ -70,10 +80,10 @@ def _rows(images: str | None, texts: str | None, named: dict, quick_gelu: bool |
 
 
 def embed(
-    out: Annotated[Path, typer.Argument(help="a .safetensors file, or a folder for images.npy, texts.npy, pairs.csv")],
+    out: Annotated[Path, typer.Argument(help="a file such as all.safetensors, or a folder for images.npy and so on")],
     model: Annotated[str, typer.Option(help="a model of open_clip, such as ViT-B-32-quickgelu")],
     pretrained: Annotated[str, typer.Option(help="its weights: a file, or open_clip's tag, such as openai")],
-    images_dir: Annotated[Path | None, typer.Option("--images", help="folder of pictures")] = None,
+    images_dir: Annotated[Path | None, typer.Option("--images", help="folder such as pictures")] = None,
     captions: CaptionsFile = None,
     shards: Shards = None,
     quick_gelu: QuickGelu = None,
@@ -105,11 +115,11 @@ def _parts(images_dir: Path | None, captions: Path | None, shards: str | None) -
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="folder of a finished run, or weights that tpccma wrote")],
-    out: Annotated[Path, typer.Argument(help="folder to write")],
+    run: Annotated[Path, typer.Argument(help="folder of a finished run, such as runs/demo/..., or weights of ours")],
+    out: Annotated[Path, typer.Argument(help="folder to write, such as my-clip")],
     images_dir: Pictures = None,
     captions: CaptionsFile = None,
-    to_hub: Annotated[str | None, typer.Option("--push", help="also upload it to the hub, as OWNER/NAME")] = None,
+    to_hub: Annotated[str | None, typer.Option("--push", help="also upload it to the hub, such as OWNER/NAME")] = None,
 ) -> None:
     """Write a model as open_clip and Hugging Face's hub have it, with a card; only --push uploads it.
 
@@ -130,8 +140,8 @@ def export(
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="folder of a finished run, below RUNS_DIR")],
-    out: Annotated[Path, typer.Option(help="file to write")] = Path("report.html"),
+    run: Annotated[Path, typer.Argument(help="folder of a finished run, such as runs/demo/...")],
+    out: Annotated[Path, typer.Option(help="file to write; one page that can be sent")] = Path("report.html"),
     results_dir: ResultsDir = Path("results"),
 ) -> None:
     """Write a page of a run in one file: settings, curves, and its measures beside those of its base."""

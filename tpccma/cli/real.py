@@ -7,7 +7,9 @@ import typer
 
 from tpccma.cli.options import ResultsDir
 
-Arrays = Annotated[Path, typer.Option(callback=Path.expanduser, help="folder of the arrays of Mind the Gap's Figure 1")]
+Arrays = Annotated[
+    Path, typer.Option(callback=Path.expanduser, help="of the arrays of Mind the Gap's Figure 1, such as ~/figure1")
+]
 
 
 def real(data_dir: Arrays, results_dir: ResultsDir = Path("results")) -> None:

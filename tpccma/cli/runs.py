@@ -29,7 +29,10 @@ from tpccma.cli.options import (
 def train(
     profile: ProfileName = "demo",
     method: Method = "tpc-cma",
-    alpha: Annotated[float | None, typer.Option(help="0 (plain CLIP) to 1; 0.5 where the method has the dial")] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="from 0, plain CLIP, to 1, such as 0.05; else 0.5 where the method has a dial"),
+    ] = None,
     seed: Seed = 0,
     data_dir: DataDir = None,
     images_dir: ImagesDir = None,
@@ -59,11 +62,16 @@ def train(
 
 def evaluate(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="weights of the profile's model; none takes its base")
+        Path | None,
+        typer.Argument(
+            help="weights of the profile's model, such as runs/demo/.../model.safetensors; none takes its base"
+        ),
     ] = None,
     profile: ProfileName = "demo",
-    tasks: Annotated[str, typer.Option(help="some of gap,zeroshot,retrieval,clustering,captioning")] = "",
-    seed: Annotated[int, typer.Option(help="of the caption decoder and, where a profile has several, the base")] = 0,
+    tasks: Annotated[
+        str, typer.Option(help="such as gap,retrieval; all: gap,zeroshot,retrieval,clustering,captioning")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="of the caption decoder and, of several, the base; any will do")] = 0,
     data_dir: DataDir = None,
     images_dir: ImagesDir = None,
     captions: Captions = None,
@@ -122,8 +130,12 @@ def rates(
     captions: Captions = None,
     runs_dir: RunsDir = Path("runs"),
     results_dir: ResultsDir = Path("results"),
-    method: Annotated[list[str] | None, typer.Option(help="one that is trained, may repeat; else all")] = None,
-    floor: Annotated[bool, typer.Option("--floor", help="try weights of tpc-cma-floor's floor instead")] = False,
+    method: Annotated[
+        list[str] | None, typer.Option(help="such as clip, may repeat; else all that are trained")
+    ] = None,
+    floor: Annotated[
+        bool, typer.Option("--floor", help="try weights of tpc-cma-floor's floor instead of rates")
+    ] = False,
 ) -> None:
     """Try learning rates of trained methods on validation data, and print the best as JSON; run again, it goes on."""
     from tpccma.runs.choices import chosen_rates
@@ -137,9 +149,12 @@ def rates(
 
 
 def verify(
-    count: Annotated[int, typer.Argument(callback=at_least_one, help="recorded runs to repeat from scratch")] = 1,
+    count: Annotated[
+        int,
+        typer.Argument(callback=at_least_one, help="recorded runs to repeat from scratch; 3 take minutes on the demo"),
+    ] = 1,
     profile: ProfileName = "demo",
-    seed: Annotated[int, typer.Option(help="of the choice of the runs")] = 0,
+    seed: Annotated[int, typer.Option(help="of the choice of the runs; another one repeats others")] = 0,
     jobs: Jobs = 1,
     data_dir: DataDir = None,
     images_dir: ImagesDir = None,
