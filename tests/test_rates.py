@@ -54,7 +54,7 @@ def test_rate_is_scored_on_validation_data(tiny_profile: Profile, tmp_path: Path
     # recall (0.2 + 0.4) / 2 = 0.3; score (0.6 + 0.3 + 0.9) / 3 = 0.6
     scores = {"zeroshot_top1": 0.6, "recall_at_1": 0.3, "clustering_ari": 0.9, "score": 0.6, "diverged": 0}
     keys = {"profile": "demo", "method": "clip", "learning_rate": 2e-5, "seed": 1, "stage": 2}
-    assert row == keys | scores | {"grid": "7 rates, 1e-06 to 0.01"}
+    assert row == keys | scores | {"grid": "8 rates, 1e-06 to 0.03"}
     assert len(notes["training_code"]) == len(notes["evaluation_code"]) == 16
     ((run, corpus, tasks),) = evaluated
     assert corpus.test is corpus.val and len(corpus.val) == 32 and tasks == GRID_TASKS
@@ -126,10 +126,10 @@ NOTHING = read_trials(Path("nowhere"), "demo")
 
 
 def test_every_trained_method_has_the_same_grid():
-    assert GRID == (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+    assert GRID == (1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
     assert set(searched_methods()) == SEARCHED
     trials = missing_trials(NOTHING, searched_methods(), 1)
-    assert Counter(trial.method for trial in trials) == {"base": 1, **dict.fromkeys(SEARCHED, 7)}
+    assert Counter(trial.method for trial in trials) == {"base": 1, **dict.fromkeys(SEARCHED, 8)}
     assert [trial.learning_rate for trial in trials if trial.method == "clip-refine"] == list(GRID)
     assert {(trial.seed, trial.stage) for trial in trials} == {(0, 1)}
     assert missing_trials(NOTHING, ("clip",), 2) == [Trial("base", 0.0, seed, 2) for seed in (1, 2)]
@@ -138,10 +138,10 @@ def test_every_trained_method_has_the_same_grid():
 @pytest.mark.parametrize(
     "scores, rates",
     [
-        ([0.1, 0.2, 0.3, 0.9, 0.4, 0.0, 0.0], (1e-4, 3e-4, 1e-3)),  # the best and its neighbours
-        ([0.9, 0.2, 0.3, 0.4, 0.4, 0.0, 0.0], (1e-6, 1e-5, 1e-4)),  # at an end: the two nearest inside
-        ([0.1, 0.2, 0.3, 0.4, 0.4, 0.5, 0.6], (1e-3, 3e-3, 1e-2)),
-        ([0.1, 0.5, 0.3, 0.4, 0.4, 0.5, 0.3], (1e-6, 1e-5, 1e-4)),  # of equal ones the smallest
+        ([0.1, 0.2, 0.3, 0.9, 0.4, 0.0, 0.0, 0.0], (1e-4, 3e-4, 1e-3)),  # the best and its neighbours
+        ([0.9, 0.2, 0.3, 0.4, 0.4, 0.0, 0.0, 0.0], (1e-6, 1e-5, 1e-4)),  # at an end: the two nearest inside
+        ([0.1, 0.2, 0.3, 0.4, 0.4, 0.5, 0.5, 0.6], (3e-3, 1e-2, 3e-2)),
+        ([0.1, 0.5, 0.3, 0.4, 0.4, 0.5, 0.3, 0.3], (1e-6, 1e-5, 1e-4)),  # of equal ones the smallest
     ],
 )
 def test_second_stage_is_about_the_best_of_the_first(scores: list[float], rates: tuple[float, ...]):
@@ -170,7 +170,7 @@ def complete(method: str, first: list[float], second: dict[float, tuple[float, f
 def test_chosen_is_the_best_mean_of_three_seeds():
     # means: 1e-4 (0.6 + 0.9 + 0.9) / 3 = 0.8; 3e-4 (0.9 + 0.6 + 0.6) / 3 = 0.7; 1e-3 (0.3 + 0.3 + 0.3) / 3
     second = {1e-4: (0.9, 0.9), 3e-4: (0.6, 0.6), 1e-3: (0.3, 0.3)}
-    clip = complete("clip", [0.1, 0.2, 0.6, 0.9, 0.3, 0.0, 0.0], second)
+    clip = complete("clip", [0.1, 0.2, 0.6, 0.9, 0.3, 0.0, 0.0, 0.0], second)
     clip.loc[clip.learning_rate == 1e-2, "diverged"] = 1
     base = pd.DataFrame([trial_row("base", 0.0, seed, score) for seed, score in enumerate((0.3, 0.4, 0.5))])
     found = chosen_rates(pd.concat([clip, base]))
@@ -198,13 +198,13 @@ def test_rate_at_an_end_of_the_grid_is_told(rates: tuple[float, ...]):
 
 
 def test_nothing_is_chosen_before_all_trials_are_there():
-    table = complete("clip", [0.1] * 6 + [0.2], dict.fromkeys(GRID[-3:], (0.1, 0.1)))
+    table = complete("clip", [0.1] * 7 + [0.2], dict.fromkeys(GRID[-3:], (0.1, 0.1)))
     assert chosen_rates(table).index.tolist() == ["clip"]
     assert chosen_rates(table[:-1]).empty and chosen_rates(NOTHING).empty
 
 
 def test_of_equal_means_the_smallest_rate_is_chosen():
-    table = complete("clip", [0.1] * 7, dict.fromkeys(GRID[:3], (0.1, 0.1)))
+    table = complete("clip", [0.1] * 8, dict.fromkeys(GRID[:3], (0.1, 0.1)))
     assert chosen_rates(table).learning_rate.tolist() == [1e-6]
 
 
@@ -224,17 +224,17 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
     return trials
 
 
-def test_search_is_thirteen_trials_of_every_method(tmp_path: Path, in_threads, tried: list[Trial], capsys):
+def test_search_is_fourteen_trials_of_every_method(tmp_path: Path, in_threads, tried: list[Trial], capsys):
     table = search_rates(load_profile("demo"), 1, tmp_path / "runs", tmp_path / "results")
-    assert Counter(table.method) == {"base": 3, **dict.fromkeys(SEARCHED, 13)} == Counter(t.method for t in tried)
+    assert Counter(table.method) == {"base": 3, **dict.fromkeys(SEARCHED, 14)} == Counter(t.method for t in tried)
     assert [trial.stage for trial in tried] == sorted(trial.stage for trial in tried)
     assert set(chosen_rates(table).learning_rate) == {3e-4}
     saved = pd.read_csv(tmp_path / "results" / TRIALS)
     keys = list(zip(saved.method, saved.learning_rate, saved.seed, strict=True))
-    assert len(keys) == 133 and keys == sorted(keys)
+    assert len(keys) == 143 and keys == sorted(keys)
     said = capsys.readouterr().err
-    assert "profile demo: stage 1 of 2, 71 trials to do" in said and "stage 2 of 2, 62 trials to do" in said
-    assert "71/71 demo modgap 0.01 seed 0 done" in said
+    assert "profile demo: stage 1 of 2, 81 trials to do" in said and "stage 2 of 2, 62 trials to do" in said
+    assert "81/81 demo modgap 0.03 seed 0 done" in said
 
 
 def test_search_goes_on_where_it_was_killed(tmp_path: Path, in_threads, tried: list[Trial]):
@@ -242,12 +242,12 @@ def test_search_goes_on_where_it_was_killed(tmp_path: Path, in_threads, tried: l
     for row in (trial_row("clip", 3e-4, 0, 0.97), foreign):
         add_trial(tmp_path / TRIALS, row)
     table = search_rates(load_profile("demo"), 1, tmp_path, tmp_path, ("clip",))
-    assert Counter(trial.method for trial in tried) == {"clip": 12, "base": 3}
+    assert Counter(trial.method for trial in tried) == {"clip": 13, "base": 3}
     assert Trial("clip", 3e-4, 0, 1) not in tried and set(table.profile) == {"demo"}
     assert 0.97 in table.score.tolist()
-    assert Counter(pd.read_csv(tmp_path / TRIALS).profile) == {"demo": 16, "fashion": 1}
+    assert Counter(pd.read_csv(tmp_path / TRIALS).profile) == {"demo": 17, "fashion": 1}
     search_rates(load_profile("demo"), 1, tmp_path, tmp_path, ["clip"])
-    assert len(tried) == 15
+    assert len(tried) == 16
 
 
 def test_trial_is_written_before_the_next_one_ends(tmp_path: Path, in_threads, monkeypatch: pytest.MonkeyPatch):
@@ -259,12 +259,12 @@ def test_trial_is_written_before_the_next_one_ends(tmp_path: Path, in_threads, m
 
     monkeypatch.setattr(learning_rates, "try_rate", count)
     search_rates(load_profile("demo"), 1, tmp_path, tmp_path, ("clip",))
-    assert found == list(range(16))
+    assert found == list(range(17))
 
 
 def test_trial_that_fails_keeps_the_others_and_is_told(tmp_path: Path, in_threads, monkeypatch: pytest.MonkeyPatch):
     def fail_at_last(profile: Profile, trial: Trial, runs_dir: Path) -> dict:
-        if trial.learning_rate == 1e-2:
+        if trial.learning_rate == GRID[-1]:
             raise ValueError("broken")
         return trial_row(*trial[:3])
 
