@@ -74,6 +74,17 @@ def test_formulas_are_drawn_without_a_network(reader: Reader):
 
 
 @in_a_browser
+@pytest.mark.parametrize("reach", ["hover", "focus"])
+def test_a_word_of_the_glossary_is_explained_where_it_first_occurs(reach: str, reader: Reader):
+    reader.open("notebooks/02_post_processing.html")
+    word = reader.page.locator("a[aria-describedby^=meaning-]").get_by_text("centroid gap", exact=True)
+    meaning = reader.page.locator(f"#{word.get_attribute('aria-describedby')}")
+    assert not meaning.is_visible()
+    getattr(word, reach)()
+    assert meaning.is_visible() and meaning.inner_text().startswith("The distance between the mean of the pictures")
+
+
+@in_a_browser
 def test_search_finds_the_distribution_gap(reader: Reader):
     reader.open("search.html?q=distribution+gap")
     found = reader.page.wait_for_selector("#search-results a[href*=gap_decomposition]")
