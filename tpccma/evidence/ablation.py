@@ -1,6 +1,6 @@
 """What each part of the method does: runs without it at alpha 0.5, against the whole and against continued CLIP.
 
-There are two methods, the two readings of the paper's; ``method`` names one of `tpccma.evidence.table.DIALS`, and where
+There are two methods, the two readings of the paper's; ``method`` names one of ``DIALS``, and where
 it is left out the one whose dial the chapters show, ``tpccma.runs.jobs.DIAL``.
 """
 

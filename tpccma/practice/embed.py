@@ -63,7 +63,7 @@ class Part(NamedTuple):
     open: Callable[[Callable[[Image.Image], Tensor], int], Opened]
 
 
-class Embedded(NamedTuple):
+class EmbeddedFiles(NamedTuple):
     """What was embedded: N pairs of width D, and how many were left out, by reason."""
 
     pairs: int
@@ -140,7 +140,7 @@ def embed_pairs(
     return tuple(torch.cat([part[name] for part in found]) for name in ("images", "texts"))
 
 
-def embed_to(architecture: OpenClipModel, parts: list[Part], out: Path, workers: int = 0) -> Embedded:
+def embed_to(architecture: OpenClipModel, parts: list[Part], out: Path, workers: int = 0) -> EmbeddedFiles:
     """Embed pictures and their captions into files; killed and run again, it goes on.
 
     Args:
@@ -172,7 +172,7 @@ def embed_to(architecture: OpenClipModel, parts: list[Part], out: Path, workers:
     write = _write_file if out.suffix == ".safetensors" else _write_folder
     width = write([path for path, told in found.items() if told["pairs"]], pairs, out)
     rmtree(folder)
-    return Embedded(len(pairs), width, dict(left_out))
+    return EmbeddedFiles(len(pairs), width, dict(left_out))
 
 
 def _shown(parts: list[Part]) -> Iterable[Part]:
