@@ -1,6 +1,7 @@
 """Trainings that are sent a signal in the middle of a step, for processes of their own: see test_interruption.py."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 import tpccma.cli
 import tpccma.runs.workers
 from tpccma import fine_tune
+from tpccma.runs.launch import launch
 from tpccma.runs.workers import run_all
 from tpccma.training.interruption import terminable
 from tpccma.training.loop import Trainer
@@ -78,7 +80,14 @@ def together(number: int, profile: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+def notebook(processes: int, profile: str) -> None:
+    """Launch a training as a notebook does; say how it ended, and what Ctrl-C does now."""
+    try:
+        launch(Path(profile), "clip", 0.0, 0, runs_dir="runs", processes=processes)
+    except BaseException as end:
+        print(type(end).__name__, signal.getsignal(signal.SIGINT).__name__, flush=True)
+
+
 if __name__ == "__main__":
-    {"train": train, "sweep": sweep, "launched": launched, "together": together}[sys.argv[1]](
-        int(sys.argv[2]), sys.argv[3]
-    )
+    what = {"train": train, "sweep": sweep, "launched": launched, "together": together, "notebook": notebook}
+    what[sys.argv[1]](int(sys.argv[2]), sys.argv[3])

@@ -9,10 +9,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 import yaml
@@ -154,6 +156,33 @@ def test_signal_to_a_launcher_stops_its_processes_at_one_step(how: int, tiny_pro
         given = ("--profile", file, "--runs-dir", place, "--results-dir", f"results of {place}")
         assert launch("tpccma", "train", *given).returncode == 0
     assert_same_files(tmp_path / "undisturbed/tiny", tmp_path / "runs/tiny")
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("how", ["Ctrl-C", "a kill"])
+def test_what_ends_a_notebook_ends_the_processes_that_it_has_started(how: str, tiny_profile: Profile, tmp_path: Path):
+    file = write_tiny(load_profile(tiny_profile, fine_tune__epochs=2_000), tmp_path)
+    settings = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "tests.interrupted", "notebook", "2", str(file)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = psutil.Popen(command, cwd=tmp_path, env=os.environ | settings, start_new_session=True, **pipes)
+    while not list(tmp_path.glob("runs/tiny/*/checkpoint/step.json")):
+        assert started.poll() is None, started.communicate()
+        time.sleep(0.1)
+    children = started.children(recursive=True)
+    assert len(children) >= 2
+    try:
+        os.killpg(started.pid, signal.SIGINT) if how == "Ctrl-C" else started.kill()  # the group, as Jupyter does
+        out, err = started.communicate(timeout=120)
+        assert how == "a kill" or out.splitlines()[-1] == "KeyboardInterrupt default_int_handler", err
+        assert not psutil.wait_procs(children, timeout=120)[1]
+    finally:
+        for process in children:
+            if process.is_running():
+                process.kill()
+    [step] = tmp_path.glob("runs/tiny/*/checkpoint/step.json")
+    logged = pd.read_csv(step.parents[1] / "steps.csv").step.tolist()
+    assert logged == list(range(json.loads(step.read_text())["step"]))
 
 
 @pytest.mark.parametrize("number, raised", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])

@@ -72,10 +72,15 @@ def signals_held(together: bool = False) -> Iterator[list[int]]:
     finally:
         let_go()
     if caught:
-        _end_by(caught[0], together)
+        end_by(caught[0], together)
 
 
-def _end_by(number: int, together: bool) -> None:
+def end_by(number: int, together: bool = False) -> None:
+    """Let a signal that was held back do what it does; of processes that train together, SIGTERM raises `Terminated`.
+
+    Raises:
+        KeyboardInterrupt: if it does nothing.
+    """
     if together and number == signal.SIGTERM:
         raise Terminated
     signal.raise_signal(number)
