@@ -16,7 +16,6 @@ import shlex
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from functools import wraps
-from typing import TYPE_CHECKING
 
 import typer
 
@@ -27,9 +26,6 @@ from tpccma.cli.practice import embed, export, gap, report
 from tpccma.cli.real import real
 from tpccma.cli.runs import base, evaluate, rates, sweep, train, verify
 from tpccma.training.interruption import Terminated, terminable
-
-if TYPE_CHECKING:
-    from IPython import InteractiveShell
 
 COMMANDS = (
     gap,
@@ -91,8 +87,15 @@ def main() -> None:
     app()
 
 
-def load_ipython_extension(shell: "InteractiveShell") -> None:
-    """Let a notebook give commands as a shell does: ``%load_ext tpccma.cli``, then ``%tpccma gap --help``."""
+def load_ipython_extension(shell) -> None:
+    """Let a notebook give commands as a shell does: ``%load_ext tpccma.cli``, then ``%tpccma gap --help``.
+
+    Args:
+        shell: IPython's, which calls this.
+
+    Raises:
+        RuntimeError: of a command that ends with another status than 0; what it said stands above.
+    """
 
     def tpccma(line: str) -> None:
         if status := app(shlex.split(line), standalone_mode=False):
