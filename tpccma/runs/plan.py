@@ -9,6 +9,7 @@ Legend: B pairs in a batch of all processes together, G processes, one a GPU.
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import open_clip
 import pandas as pd
@@ -126,11 +127,7 @@ def training_hours(profile: Profile, pairs: int, samples_per_second: float) -> f
 
 
 def _storage(profile: Profile, gpus: int, sizes: tuple[int, ...]) -> list[Figure]:
-    model = Towers(build_encoder(profile).model)
-    parameters = sum(p.numel() for p in model.parameters())
-    per_pair = tower_bytes(model, profile)
-    with torch.no_grad():
-        width = model(*_probe(profile, 2))[0].shape[1]
+    parameters, per_pair, width = _measure(load_profile(profile, fine_tune__micro_batch_size=None).model_dump_json())
     runs, one = len(sweep_runs()), 4 * parameters / GIB
     figures = [
         _data_disk(profile),
@@ -149,6 +146,16 @@ def _storage(profile: Profile, gpus: int, sizes: tuple[int, ...]) -> list[Figure
         parts = f"weights, {at_once:,} pairs in the towers ({towers / GIB:.2f}), loss ({loss / GIB:.2f})"
         figures.append(Figure(what, f"{total:.1f} GiB", f"{parts}; measured here, without the library's own buffers"))
     return figures
+
+
+@lru_cache(maxsize=4)
+def _measure(written: str) -> tuple[int, float, int]:
+    """Count of a profile's model the parameters, the bytes that it keeps of a pair, and the numbers of an embedding."""
+    profile = Profile.model_validate_json(written)
+    model = Towers(build_encoder(profile).model)
+    with torch.no_grad():
+        width = model(*_probe(profile, 2))[0].shape[1]
+    return sum(p.numel() for p in model.parameters()), tower_bytes(model, profile), width
 
 
 def _data_disk(profile: Profile) -> Figure:
