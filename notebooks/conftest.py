@@ -1,9 +1,22 @@
-"""How processes share the tests: a file is one's, and chapters that share runs too."""
+"""What `make test` executes, in which order, and who shares a process."""
 
 import pytest
 
 # The second takes up the run of the first.
 SHARE_RUNS = ("03_train", "04_evaluate")
+# They train caption decoders at full length.
+DEEP = ("02_post_processing", "04_evaluate")
+# Begun first, so that processes end together.
+LONG = ("03_train", "test_book", "test_interruption", "test_methods", "test_torture")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]):
+    """Leave what takes longest to `make test-deep`; begin with what takes long."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
+    for item in items:
+        if item.path.stem in DEEP:
+            item.add_marker(pytest.mark.deep)
 
 
 @pytest.hookimpl(optionalhook=True)

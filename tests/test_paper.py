@@ -17,7 +17,9 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+import tpccma.cli
 from tests.paper_world import CLASSES, FOODS, PAIRS, SHARDS, SMALL, SPLITS, write_world
+from tests.test_run import Killed, kill_at
 from tpccma import evaluate, fine_tune, load_profile
 from tpccma.data import Corpus, load_corpus
 from tpccma.methods import METHODS, run_name
@@ -269,7 +271,7 @@ def test_real_photographs_in_cocos_layout(world: Path, tmp_path: Path):
     assert {"raw_gap", "zeroshot_top1", "t2i_recall_at_1", "clustering_ari", "cider"} <= set(metrics)
 
 
-# ---- from end to end, with ViT-B/32 itself
+# ---- from end to end
 
 
 @pytest.fixture(scope="module")
@@ -285,10 +287,15 @@ def vit(world: Path) -> Path:
     path.unlink()
 
 
-def command(world: Path, profile: Path, folder: Path, *launcher: str) -> list[str]:
+def training(world: Path, profile: Path, folder: Path) -> list[str]:
+    """What the command is given."""
     places = {"--data-dir": world, "--runs-dir": folder / "runs", "--results-dir": folder / "results"}
     given = [str(part) for pair in places.items() for part in pair]
-    return [*launcher, "-m", "tpccma", "train", "--profile", str(profile), "--alpha", "0.5", *given]
+    return ["train", "--profile", str(profile), "--alpha", "0.5", *given]
+
+
+def command(world: Path, profile: Path, folder: Path, *launcher: str) -> list[str]:
+    return [*launcher, "-m", "tpccma", *training(world, profile, folder)]
 
 
 def check_run(folder: Path, architecture: str = "ViT-B-32-quickgelu") -> None:
@@ -361,6 +368,19 @@ def small(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_profile(tmp_path, model={"name": MODEL, "pretrained": str(path), "quick_gelu": True})
 
 
+def test_train_kill_resume_and_evaluate_in_this_process(world: Path, small: Path, tmp_path: Path, capsys):
+    given = training(world, small, tmp_path)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        kill_at(3, patch)  # the checkpoint stands at 2
+        tpccma.cli.app(given)
+    assert list(tmp_path.glob("runs/paper/*/checkpoint/read-0.json"))
+    assert not list(tmp_path.glob("runs/paper/*/model.safetensors"))
+    tpccma.cli.app(given, standalone_mode=False)
+    assert capsys.readouterr().out.count("tpc-cma-a0.5-s0.json") == 1
+    check_run(tmp_path, MODEL)
+
+
+@pytest.mark.deep
 def test_train_kill_resume_and_evaluate_on_two_processes(world: Path, small: Path, tmp_path: Path):
     launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", "--multi_gpu", "--num_processes", "2"]
     launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
