@@ -1,5 +1,6 @@
 """The book builds from the notebooks' stored outputs, and reads well in a browser, without a network."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.reader import CHROMIUM, Reader, reading
+from tpccma.figures.slider import write_measure
+from tpccma.runs.slider_records import load_slider, slider_path
 
 ROOT = Path(__file__).parents[1]
 # One of each kind: prose with figures, a chapter with formulas, signatures, code.
@@ -16,6 +19,11 @@ KINDS = ("intro.html", "notebooks/03_train.html", "api/curriculum.html", "_modul
 LAYOUTS = (*KINDS, "promises.html", "glossary.html", "bibliography.html", "genindex.html", "search.html")
 
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+
+of_a_record = pytest.mark.skipif(
+    not slider_path("demo", ROOT / "results").is_file(),
+    reason="no slider is recorded: tpccma slider --profile demo",
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +75,37 @@ def test_text_stands_out_from_its_ground(scheme: str, reader: Reader):
         if found := reader.findings(contrast=True):
             amiss[page] = found
     assert amiss == {}
+
+
+@of_a_record
+@in_a_browser
+def test_slider_moves_by_keyboard_in_the_dark_on_a_phone(reader: Reader):
+    stops, page = load_slider("demo", ROOT / "results").stops, reader.page
+    reader.open("intro.html", "dark")
+    assert reader.sideways() == 0  # from here on a phone
+    slider, seen = page.get_by_label("Turn the dial"), set()
+    for key, place in (("Home", 0), ("ArrowRight", 1), ("End", len(stops) - 1), ("ArrowLeft", len(stops) - 2)):
+        slider.press(key)
+        expected = {write_measure(name, value) for name, value in stops[place].metrics.items()}
+        assert {*page.locator("td.here").all_inner_texts()} == expected
+        assert [*page.locator(".gap-slider li").all_inner_texts()] == [*stops[place].captions]
+        named = re.escape(f"{stops[place].t:g}" if stops[place].alpha is None else f"alpha {stops[place].alpha:g}")
+        assert re.search(rf"{named}\b", slider.get_attribute("aria-valuetext"))
+        seen.add(page.locator(".gap-slider path.texts:not(.mean)").first.get_attribute("d"))
+    assert len(seen) == 4 and reader.sideways() == 0
+    assert [*reader.findings(), *reader.findings(contrast=True), *reader.errors] == []
+
+
+@of_a_record
+@in_a_browser
+def test_without_a_script_the_clouds_before_and_after_stand(reader: Reader):
+    context = reader.page.context.browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{reader.address}intro.html")
+    clouds = page.get_by_role("img", name=re.compile("^(Before|After),"))
+    assert [cloud.is_visible() for cloud in clouds.all()] == [True, True]
+    assert not page.get_by_label("Turn the dial").is_visible()
+    context.close()
 
 
 @in_a_browser

@@ -3,7 +3,8 @@
     ```{dial-slider} demo
     ```
 
-shows the record of a profile, see `tpccma.figures.slider`. That it is missing or damaged is an error.
+shows the record of a profile, see `tpccma.figures.slider`, or says by which command it is made where there is none. One
+that is damaged is an error.
 """
 
 from pathlib import Path
@@ -24,9 +25,12 @@ class DialSlider(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         (profile,), results = self.arguments, Path(self.env.srcdir).resolve().parent / "results"
         self.env.note_dependency(str(slider_path(profile, results)))
+        if not slider_path(profile, results).is_file():
+            command = nodes.literal(text=f"tpccma slider --profile {profile}")
+            return [nodes.paragraph("", "", nodes.Text("Not recorded with this code; it takes "), command)]
         try:
             return [nodes.raw("", slider_html(load_slider(profile, results)), format="html")]
-        except (ValueError, FileNotFoundError) as error:
+        except ValueError as error:
             raise self.error(f"dial-slider: {error}") from None
 
 
