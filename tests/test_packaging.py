@@ -165,6 +165,16 @@ def test_environment_installs_the_lock_and_the_package():
     assert pip == ["-r requirements.lock", "-e ."]
 
 
+def test_binder_has_torch_without_cuda_and_the_locked_rest():
+    binder = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())
+    assert (binder["channels"], binder["dependencies"][:2]) == (ENVIRONMENT["channels"], ["python=3.11", "pip"])
+    torch, torchvision = (d for d in PROJECT["dependencies"] if re.match("torch(vision)?>", d))
+    assert binder["dependencies"][2:] == [torch.replace("torch", "pytorch-cpu"), torchvision]
+    (pattern,) = re.findall("grep -vE '(.+)' requirements.lock", (ROOT / "binder" / "postBuild").read_text())
+    left_out = {name for name, requirement in LOCK.items() if re.search(pattern, str(requirement))}
+    assert left_out == {"torch", "torchvision"} | {name for name in LOCK if CUDA.match(name)}
+
+
 def test_photographs_are_pinned_exactly_and_apart_from_the_lock():
     assert None not in PHOTOGRAPHS.values()
     assert PHOTOGRAPHS.keys() & PINS.keys() == set()
