@@ -1,11 +1,14 @@
-"""Chapters at other parameters than those they are published with."""
+"""Chapters at other parameters than those they are published with, and the commands that they show."""
 
 import json
+import re
 from pathlib import Path
 
 import papermill
 import pytest
+import typer
 
+from tpccma.cli import app
 from tpccma.runs.jobs import DIAL
 
 ROOT = Path(__file__).parents[1]
@@ -23,3 +26,21 @@ def test_chapter_04_repeats_all_three_alphas(tmp_path: Path):
     (verdicts,) = [text for text in texts if "as published" in text]
     assert all(f"alpha {alpha:g}" in verdicts for alpha in given["alphas"])
     assert "differs" not in verdicts and "not published" not in verdicts
+
+
+def text_of(path: Path) -> str:
+    """A page's text and code, lines that go on joined."""
+    text = path.read_text()
+    if path.suffix == ".ipynb":
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+    return text.replace("\\\n", " ")
+
+
+@pytest.mark.parametrize("page", ["your_own_clip.ipynb", "13_full_size.md"])
+def test_commands_that_a_page_shows_exist_with_their_options(page: str):
+    commands = typer.main.get_command(app).commands
+    shown = re.findall(r"^%?(?:accelerate launch -m )?tpccma ([a-z]+) (.*)$", text_of(ROOT / "notebooks" / page), re.M)
+    assert len(shown) >= 3
+    for name, rest in shown:
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"{name} {rest}"
