@@ -51,6 +51,11 @@ def test_book_builds_without_a_warning(book: Path):
     assert (book / "index.html").stat().st_size > 0
 
 
+def test_tables_and_figures_of_a_chapter_are_counted_apart(book: Path):
+    page = (book / "notebooks" / "02_post_processing.html").read_text()
+    assert [page.count(f'"caption-number">{name} 2.1 </span>') for name in ("Table", "Fig.")] == [1, 1]
+
+
 @in_a_browser
 @pytest.mark.parametrize("which", ["of each layout", pytest.param("every", marks=pytest.mark.deep)])
 def test_page_is_quiet_offline_fits_a_phone_and_can_be_read_aloud(which: str, book: Path, reader: Reader):

@@ -1,4 +1,4 @@
-"""Chapters at other parameters than those they are published with, and the commands that they show."""
+"""Chapters at other parameters than those they are stored with, and the commands that they show."""
 
 import json
 import re
@@ -23,9 +23,9 @@ def test_chapter_04_repeats_all_three_alphas(tmp_path: Path):
     )
     outputs = [out for cell in json.loads(executed.read_text())["cells"] for out in cell.get("outputs", [])]
     texts = ["".join(out.get("data", {}).get("text/plain", "")) for out in outputs]
-    (verdicts,) = [text for text in texts if "as published" in text]
+    (verdicts,) = [text for text in texts if "as recorded" in text]
     assert all(f"alpha {alpha:g}" in verdicts for alpha in given["alphas"])
-    assert "differs" not in verdicts and "not published" not in verdicts
+    assert "differs" not in verdicts and "not recorded" not in verdicts
 
 
 def text_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What the notebooks need around the library: a check of parameters, a comparison with the published records."""
+"""What the notebooks need around the library: a check of parameters, a comparison with the recorded runs."""
 
 import ast
 import os
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 from IPython import get_ipython
+from matplotlib_inline.config import InlineBackend
 
 from tpccma.curriculum import check_alpha
+from tpccma.evidence.estimates import in_words
 from tpccma.figures.style import use_style
 from tpccma.profiles import load_profile
 from tpccma.runs.records import load_records
@@ -20,11 +22,15 @@ def _check_seed(seed: int) -> int:
     return check_seed(seed)
 
 
+PACKED = {
+    "bbox_inches": "tight",
+    "pil_kwargs": {"optimize": True},
+}  # the first is Jupyter's own, the second saves bytes
 CHECKS = {"alpha": check_alpha, "seed": _check_seed, "profile": load_profile}
 
 
 def start_chapter(**parameters) -> None:
-    """Check a notebook's parameters before any work, go to the project's root and set the style of figures.
+    """Check a notebook's parameters before any work, go to the project's root and set style and packing of figures.
 
     The first cell after the one tagged ``parameters`` calls it with every parameter of that cell, by name. So
     papermill, which runs in the root, and Jupyter, which runs in notebooks/, find the same files.
@@ -46,6 +52,8 @@ def start_chapter(**parameters) -> None:
     root = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "_toc.yml").is_file()), Path.cwd())
     os.chdir(root.parent if root.name == "book" else root)
     use_style()
+    if shell := get_ipython():
+        InlineBackend.instance(parent=shell).print_figure_kwargs = dict(PACKED)
 
 
 def _injected() -> list[str]:
@@ -61,38 +69,38 @@ def _injected() -> list[str]:
     ]
 
 
-def compare_with_published(
+def compare_with_recorded(
     record: dict, tolerances: dict[str, float], results_dir: str | Path = "results"
 ) -> pd.DataFrame:
-    """Set a run's figures against the published runs of the same profile, method and alpha.
+    """Set a run's figures against the recorded runs of the same profile, method and alpha.
 
     Args:
-        record: of the run, from `tpccma.runs.record.record_run`. Where it is itself what is published, it is not
+        record: of the run, from `tpccma.runs.record.record_run`. Where it is itself what is recorded, it is not
             compared with itself.
-        tolerances: measure to how far it may lie outside the range of the published seeds. Training repeats exactly on
+        tolerances: measure to how far it may lie outside the range of the recorded seeds. Training repeats exactly on
             one kind of processor and drifts by rounding on another.
-        results_dir: where the published records lie.
+        results_dir: where the recorded runs lie.
 
     Returns:
-        One row a measure: the range of the published seeds, and the verdict "as published", "differs: <value>" or "not
-        published".
+        One row a measure, in words: the range of the recorded seeds, and the verdict "as recorded", "differs: <value>"
+        or "not recorded".
     """
-    published = [
+    recorded = [
         other["metrics"]
         for other in load_records(results_dir)
         if all(other[key] == record[key] for key in ("profile", "method", "alpha")) and other != record
     ]
     rows = [
-        (name, *_judge(record["metrics"][name], [other[name] for other in published], tolerance))
+        (name, *_judge(record["metrics"][name], [other[name] for other in recorded], tolerance))
         for name, tolerance in tolerances.items()
     ]
-    columns = ["measure", f"published seeds: {len(published)}", "this run"]
-    return pd.DataFrame(rows, columns=columns).set_index("measure")
+    columns = ["measure", f"recorded seeds: {len(recorded)}", "this run"]
+    return in_words(pd.DataFrame(rows, columns=columns).set_index("measure"))
 
 
-def _judge(value: float, published: list[float], tolerance: float) -> tuple[str, str]:
-    if not published:
-        return "", "not published"
-    low, high = min(published), max(published)
-    verdict = "as published" if low - tolerance <= value <= high + tolerance else f"differs: {value:.3f}"
+def _judge(value: float, recorded: list[float], tolerance: float) -> tuple[str, str]:
+    if not recorded:
+        return "", "not recorded"
+    low, high = min(recorded), max(recorded)
+    verdict = "as recorded" if low - tolerance <= value <= high + tolerance else f"differs: {value:.3f}"
     return f"{low:.3f} to {high:.3f}", verdict

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tpccma.evidence.table import SCALE_FREE, bases_of, pick
 from tpccma.evidence.verdicts import Estimate, difference, seed_interval
-from tpccma.evidence.writing import spread, tidy
+from tpccma.evidence.writing import head_in_one_line, spread, tidy
 from tpccma.runs.jobs import DIAL, planned_jobs
 
 KEYS = ("model", "profile", "measure")
@@ -43,7 +43,8 @@ WORDS = {
     "frechet_covariance": "Fréchet distance, covariance part",
     "cka_distance": "CKA distance",
     "clustering_text_only_ari": "clustering ARI, texts alone",
-    "cider_text": "CIDEr caption-fed",
+    "cider_text": "CIDEr text-fed",
+    "cider_centred": "CIDEr centred",
     "learning_rate": "learning rate",
 }
 
@@ -59,7 +60,7 @@ def in_words(table: pd.DataFrame) -> pd.DataFrame:
     """
     flags = table.select_dtypes(bool).columns
     said = table.assign(**{name: table[name].map({True: "yes", False: "no"}) for name in flags})
-    return said.rename(index=WORDS, columns=WORDS)
+    return head_in_one_line(said.rename(index=WORDS, columns=WORDS))
 
 
 class Setting(NamedTuple):
