@@ -19,6 +19,7 @@ UNWANTED = {
     r"\[\d\d\]|\b[Cc]hapters? \d|\b(next|previous) chapter\b": "the chapter's title",
     r"\bcolors?\b|\bgray\b|\bbehavior|(normal|optim|regular|initial|general|summar|character)iz|\banalyz": "British",
 }
+DESCRIBED = (("figure", "caption"), ("image", "alt"))
 CLOCK = re.compile(r"\b(\d+|two|three|four|five|six|eight|ten|fifteen|twenty) (seconds|minutes|hours)\b")
 
 
@@ -31,7 +32,7 @@ def prose(path: Path) -> Iterator[str]:
         if cell["cell_type"] == "markdown":
             yield "".join(cell["source"])
         shown = cell["metadata"].get("mystnb", {})
-        yield from (text for part in shown.values() for key, text in part.items() if key in ("caption", "alt"))
+        yield from filter(None, (shown.get(part, {}).get(key) for part, key in DESCRIBED))
 
 
 def found(pattern: str | re.Pattern, path: Path) -> list[str]:
