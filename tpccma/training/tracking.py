@@ -16,6 +16,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
 
 from tpccma.metrics import modality_gap
 from tpccma.training.checkpoint import Checkpoints, has_checkpoint
+from tpccma.training.folder import this_process
 
 if TYPE_CHECKING:
     from tpccma.data import Corpus
@@ -41,6 +42,7 @@ def check_tracker(name: str | None) -> None:
         return
     if name not in LOGGER_TYPE_TO_CLASS:
         raise ValueError(f"unknown tracker {name!r}: give one of {', '.join(sorted(LOGGER_TYPE_TO_CLASS))}")
+    this_process()  # accelerate says what it leaves out only to one that has begun
     if not filter_trackers(name, "."):
         package = name.replace("_", "-")
         raise ImportError(f"tracker {name!r} needs a package that is not installed: pip install {package}")
