@@ -313,3 +313,10 @@ def test_profiles_hold_the_best_of_the_first_round(name: str):
     three = dict.fromkeys(SEARCHED - {"tpc-cma"}, (1e-4, 3e-4, 1e-3))
     assert tried == three | {"clip-refine": (1e-6, 1e-5, 1e-4)}
     assert {method: profile.training_of(method).learning_rate for method in best} == best
+
+
+@pytest.mark.parametrize(("profile", "tried_on"), [("demo-bases", "demo")])
+def test_a_profile_has_the_rates_that_were_chosen(profile: str, tried_on: str):
+    chosen = chosen_rates(read_trials(Path(__file__).parents[1] / "results" / TRIALS, tried_on))
+    used = {name: load_profile(profile).training_of(name).learning_rate for name in chosen.index}
+    assert set(used) == SEARCHED and used == chosen.learning_rate.to_dict()
