@@ -36,7 +36,7 @@ class Reader:
         self.errors: list[str] = []
         page.route("**/*", self.answer)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", lambda told: told.type == "error" and self.errors.append(told.text))
+        page.on("console", lambda told: told.type == "error" and self.errors.append(f"{told.text} {told.location}"))
 
     def answer(self, route: Route) -> None:
         """Let the book be read, and refuse and note whatever lies elsewhere."""

@@ -51,6 +51,7 @@ NO_PART = {
     "training/identity": "names the rest",
     "training/interruption": "decides when a training ends, and nothing of its steps",
     "training/watch": "looks on, and changes nothing",
+    "training/tracking": "tells others what is logged",
     **dict.fromkeys(("tasks/__init__", "tasks/checks", "tasks/zeroshot"), "by which it looks"),
     **{f"metrics/{path.stem}": "likewise" for path in (ROOT / "metrics").glob("*.py")},
 }
