@@ -164,3 +164,14 @@ def test_million_pairs_are_never_held(tmp_path: Path):
     places = [str(tmp_path / f"{name}.npy") for name in ("x", "y")]
     done = subprocess.run([sys.executable, "-c", MILLION, *places], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "1000000\n"), done.stderr
+
+
+@pytest.mark.parametrize("turned", [b"(", b"'", b"{", b"#"])
+def test_a_header_that_no_parser_takes_is_refused_by_the_name_of_the_file(tmp_path: Path, turned: bytes):
+    path = tmp_path / "rows.npy"
+    np.save(path, np.eye(3, dtype="f4"))
+    content = path.read_bytes()
+    place = content.index(b"}")  # the end of the header's dictionary
+    path.write_bytes(content[:place] + turned + content[place + 1 :])
+    with pytest.raises(ValueError, match=r"rows\.npy"):
+        open_rows(path)

@@ -47,7 +47,7 @@ def _mapped(path: Path) -> np.ndarray | None:
     """Map a matrix of numbers in this machine's byte order; None of what is to be read, or refused, another way."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except Exception:  # of a damaged header whatever numpy's parsers raise; `read_embeddings` says what is wrong
         return None
     usable = isinstance(found, np.ndarray) and found.ndim == 2 and found.dtype.kind == "f" and found.dtype.isnative
     return found if usable and found.dtype.itemsize <= 8 and found.flags.c_contiguous else None
