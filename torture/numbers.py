@@ -85,7 +85,8 @@ def check_range(name: str, found: object) -> None:
     low, high = RANGES.get(name, (-math.inf, math.inf))
     for number in numbers_of(found):
         if not (math.isnan(number) and name in NONE_WHERE_POINTS):
-            assert math.isfinite(number) and low - ROUNDING <= number <= high + ROUNDING * max(1, high), f"{number!r}"
+            least, most = low - ROUNDING * max(1, -low), high + ROUNDING * max(1, high)
+            assert math.isfinite(number) and least <= number <= most, f"{number!r}"
 
 
 def measure(name: str, drawn: tuple) -> None:

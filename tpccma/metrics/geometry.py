@@ -56,7 +56,7 @@ def uniformity(x: Rows) -> float:
         x: (N, D) embeddings of one modality, L2-normalised, N at least 2.
 
     Returns:
-        In [-8, 0]; lower is more even, 0 is collapse.
+        In [-8, 0], or past an end by as little as lengths are off 1; lower is more even, 0 is collapse.
 
     Raises:
         ValueError: if ``x`` is malformed or its rows are not of length 1.
