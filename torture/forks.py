@@ -75,8 +75,11 @@ class Copy:
         return not select.select([self.handle], [], [], max(0, seconds))[0]
 
     def kill(self) -> None:
-        """Kill it and what it has started."""
-        os.killpg(self.pid, signal.SIGKILL)
+        """Kill it and what it has started, which is nothing before it has a group of its own."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            os.kill(self.pid, signal.SIGKILL)
 
     def wait(self, seconds: float) -> Ended:
         """Wait for its end, which comes after a time in any case."""
