@@ -2,7 +2,7 @@
 
 The models stand in ``results/fronts``, see `tpccma.runs.fronts`. They are set against the retrained ones at equal raw
 gap, seed by seed, by the rule of `tpccma.evidence.frontier`: **above** the retrained curve, **below** it, or **not told
-apart**. What an alpha may cost is bought by no more than one training, if none is below.
+apart**. Where none is below, one training gives the whole dial.
 """
 
 import pandas as pd

@@ -38,7 +38,13 @@ def moments(x: Rows, y: Rows, normalize: bool = False) -> Tensor:
 
 @torch.no_grad()
 def tally(x: Rows, y: Rows, normalize: bool = False, minimum: int = 2) -> tuple[Tensor, Tensor | None]:
-    """Checks at least a minimum of paired rows and takes sums of what plain sums do for, and moments of the others.
+    """Checks paired rows and takes sums of what plain sums do for, and moments of the others.
+
+    Args:
+        x: as ``moments``.
+        y: as ``moments``.
+        normalize: as ``moments``.
+        minimum: the least N.
 
     Returns:
         Sums, all 0 if there are none: (3 + 2 D,) float64, that is N, then those of the squared lengths of x and of y,
@@ -134,8 +140,7 @@ def _sums_of_block(x: Tensor, y: Tensor, spare: Tensor, normalize: bool) -> tupl
     lengths = [torch.linalg.vector_norm(rows, dim=1) for rows in (x, y)]
     if normalize:
         x, y = (
-            torch.div(*pair[:2], out=pair[2])
-            for pair in zip((x, y), (of[:, None] for of in lengths), spheres, strict=True)
+            torch.div(rows, of[:, None], out=sphere) for rows, of, sphere in zip((x, y), lengths, spheres, strict=True)
         )
     lengths.append(torch.linalg.vector_norm(torch.sub(x, y, out=apart), dim=1))
     return torch.stack(lengths), torch.stack([x.sum(dim=0), y.sum(dim=0)])
