@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Locator
 
 from tests.reader import CHROMIUM, Reader, reading
 from tpccma.figures.slider import write_measure
@@ -120,15 +121,37 @@ def test_formulas_are_drawn_without_a_network(reader: Reader):
     assert (reader.outside, reader.errors) == ([], [])
 
 
+def open_explained(reader: Reader) -> tuple[Locator, Locator]:
+    """A word of the glossary on a page just opened, and its meaning."""
+    reader.open("notebooks/02_post_processing.html")
+    word = reader.page.locator("a[aria-describedby^=meaning-]").get_by_text("centroid gap", exact=True)
+    return word, reader.page.locator(f"#{word.get_attribute('aria-describedby')}")
+
+
 @in_a_browser
 @pytest.mark.parametrize("reach", ["hover", "focus"])
 def test_a_word_of_the_glossary_is_explained_where_it_first_occurs(reach: str, reader: Reader):
-    reader.open("notebooks/02_post_processing.html")
-    word = reader.page.locator("a[aria-describedby^=meaning-]").get_by_text("centroid gap", exact=True)
-    meaning = reader.page.locator(f"#{word.get_attribute('aria-describedby')}")
+    word, meaning = open_explained(reader)
     assert not meaning.is_visible()
     getattr(word, reach)()
     assert meaning.is_visible() and meaning.inner_text().startswith("The distance between the mean of the pictures")
+
+
+@in_a_browser
+def test_escape_closes_what_explains_a_word_until_one_comes_anew(reader: Reader):
+    word, meaning = open_explained(reader)
+    heading = reader.page.get_by_role("heading", level=1)
+    for come, go in ((word.hover, heading.hover), (word.focus, word.blur), (word.hover, heading.hover)):
+        come()
+        assert meaning.is_visible()
+        reader.page.keyboard.press("Escape")
+        assert not meaning.is_visible()
+        go()
+    word.hover()
+    meaning.hover()  # the pointer may go there, and Escape closes it there too
+    assert meaning.is_visible()
+    reader.page.keyboard.press("Escape")
+    assert not meaning.is_visible() and reader.errors == []
 
 
 @in_a_browser
