@@ -1,6 +1,7 @@
 """The book builds from the notebooks' stored outputs, and reads well in a browser, without a network."""
 
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,6 +56,23 @@ def test_book_builds_without_a_warning(book: Path):
 def test_tables_and_figures_of_a_chapter_are_counted_apart(book: Path):
     page = (book / "notebooks" / "02_post_processing.html").read_text()
     assert [page.count(f'"caption-number">{name} 2.1 </span>') for name in ("Table", "Fig.")] == [1, 1]
+
+
+def launched(name: str) -> set[str]:
+    """Where the buttons above a notebook lead."""
+    return {
+        f"https://colab.research.google.com/github/tpc-cma/tpccma/blob/main/{name}",
+        f"https://mybinder.org/v2/gh/tpc-cma/tpccma/main?urlpath=lab/tree/{name}",
+    }
+
+
+def test_buttons_stand_above_notebooks_that_install_what_they_need_and_nowhere_else(book: Path):
+    installs = runpy.run_path(str(ROOT / "book" / "_ext" / "launch.py"))["installs"]
+    for page in pages_of(book):
+        name = page.replace(".html", ".ipynb")
+        expected = launched(name) if (ROOT / name).is_file() and installs(ROOT / name) else set()
+        shown = re.findall(r'href="(https://[^"]*(?:binder|colab)[^"]*)"', (book / page).read_text())
+        assert (page, {*shown}) == (page, expected)
 
 
 @in_a_browser
