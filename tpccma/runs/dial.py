@@ -130,10 +130,8 @@ def pictures_in(folder: str | Path, architecture: OpenClipModel | HeadsModel) ->
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
     if not paths:
         raise ValueError(f"{folder} holds no picture: name a folder of {', '.join(ENDINGS)}")
-    if architecture.name == "tpccma-demo" and architecture.preprocess is None:
-        raise ValueError("the demo's model does not say how it takes pictures: name --profile, not --images")
     random.Random(0).shuffle(paths)  # a folder may be sorted by class, and batches are to be alike
-    return ImageFiles(paths[:PICTURES], image_transform(architecture), upright=True)
+    return ImageFiles(paths[:PICTURES], image_transform(architecture.for_pictures()), upright=True)
 
 
 def some_of(images: InParts, most: int = PICTURES) -> InParts:
