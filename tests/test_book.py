@@ -20,6 +20,12 @@ KINDS = ("intro.html", "notebooks/03_train.html", "api/curriculum.html", "_modul
 # And lists, a glossary, references, an index, the search.
 LAYOUTS = (*KINDS, "promises.html", "glossary.html", "bibliography.html", "genindex.html", "search.html")
 
+# Whether an element is what one sees at its lower end.
+LAST_LINE_SHOWS = """it => {
+    const {left, bottom} = it.getBoundingClientRect();
+    return document.elementFromPoint(left + 3, bottom - 3) === it;
+}"""
+
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 
 of_a_record = pytest.mark.skipif(
@@ -170,6 +176,14 @@ def test_escape_closes_what_explains_a_word_until_one_comes_anew(reader: Reader)
     assert meaning.is_visible()
     reader.page.keyboard.press("Escape")
     assert not meaning.is_visible() and reader.errors == []
+
+
+@in_a_browser
+def test_a_box_cuts_off_nothing_that_explains_a_word_in_it(reader: Reader):
+    reader.open("notebooks/02_post_processing.html")
+    word = reader.page.locator(".admonition a[aria-describedby^=meaning-]").last  # under it the box ends
+    word.hover()
+    assert reader.page.locator(f"#{word.get_attribute('aria-describedby')}").evaluate(LAST_LINE_SHOWS)
 
 
 @in_a_browser
