@@ -148,7 +148,7 @@ def predict(
         measure: of the gap.
         quality: score of the task.
         means: over settings, each the mean over its seeds; else over single runs.
-        resamples: R.
+        resamples: how many, R.
         seed: of the bootstrap.
 
     Returns:

@@ -61,7 +61,7 @@ class RealModel(Strict):
         trained: False for the same architecture before its training on pairs.
         source: of the file.
         pairs: N, at least 2.
-        width: D.
+        width: of the embeddings, D.
         distinct: how many different rows there are of the first modality, and of the texts.
         raw: measure to value, low and high, of the rows scaled to length 1.
         centred: the same after each modality's mean is taken off and the rows are scaled back to length 1.
