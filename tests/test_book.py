@@ -64,6 +64,11 @@ def test_tables_and_figures_of_a_chapter_are_counted_apart(book: Path):
     assert [page.count(f'"caption-number">{name} 2.1 </span>') for name in ("Table", "Fig.")] == [1, 1]
 
 
+def test_no_option_has_become_a_dash(book: Path):
+    dashed = {page: re.findall(r"(?<!\w)–[a-z][a-z-]*", (book / page).read_text()) for page in pages_of(book)}
+    assert {page: found for page, found in dashed.items() if found} == {}
+
+
 def launched(name: str) -> set[str]:
     """Where the buttons above a notebook lead."""
     return {
