@@ -58,7 +58,7 @@ class Pushes(NamedTuple):
 
 
 @compiled_on_gpu(dynamic=True)
-def sums_of_block(across: Tensor, x: Tensor | None = None, y: Tensor | None = None, *, weights: Weights) -> list:
+def sums_of_block(across: Tensor, x: Tensor | None = None, y: Tensor | None = None, *, weights: Weights) -> tuple:
     """Sum up the logits of some rows.
 
     Args:
@@ -68,14 +68,13 @@ def sums_of_block(across: Tensor, x: Tensor | None = None, y: Tensor | None = No
         weights: of the terms.
 
     Returns:
-        `log_sums` of the images, (1 + P, R), of the texts (1 + P, B); of both within their modality, if needed; and the
-        sum of the squared differences within, if needed.
+        `log_sums` of the images, (1 + P, R), and of the texts, (1 + P, B); those of both within their modality, none if
+        not needed; and the sum of the squared differences within, 0 if not needed.
     """
     powers = 1.0, *weights.powers
-    found = [log_sums(across, powers, 1), log_sums(across, powers, 0)]
-    if weights.reweighted:
-        found += [log_sums(within, powers[1:], 1) for within in (x, y)]
-    return [*found, (x - y).square_().sum()] if weights.geometry else found
+    inner = [log_sums(within, powers[1:], 1) for within in (x, y)] if weights.reweighted else []
+    mismatch = (x - y).square_().sum() if weights.geometry else 0
+    return log_sums(across, powers, 1), log_sums(across, powers, 0), inner, mismatch
 
 
 def log_sums(logits: Tensor, powers: Sequence[float], dim: int) -> Tensor:
@@ -115,10 +114,10 @@ def _reweight(positive: Tensor, across: Tensor, within: Tensor, beta: float, eac
 
 @compiled_on_gpu(dynamic=True)
 def forces_across(logits: Tensor, images: list, texts: list, beta: float) -> list[Tensor]:
-    """Say how anchors act on negatives across, (R, B) for each mix; sides as in `Batch._sides`."""
-    return [
-        one.add_(other) for one, other in zip(_push(logits, *images, beta), _push(logits, *texts, beta), strict=True)
-    ]
+    """Say how anchors act on negatives across, (R, B) for each mix; sides as in `Batch._sides`. Consumes the logits."""
+    both = zip(_push(logits, *images, beta), _push(logits, *texts, beta), strict=True)
+    *forces, last = [one.add_(other) for one, other in both]
+    return [*forces, _instead(logits, last)]
 
 
 def _push(logits: Tensor, top: Tensor, *factors_and_beta) -> list[Tensor]:
@@ -137,12 +136,20 @@ def _push(logits: Tensor, top: Tensor, *factors_and_beta) -> list[Tensor]:
 def forces_within(
     x: Tensor, y: Tensor, images: list, texts: list, scale: Tensor, weights: Weights
 ) -> tuple[Tensor, Tensor]:
-    """Say how L_CMA acts between the embeddings in some rows and all of their modality: (R, B) of images, of texts."""
+    """Say how L_CMA acts between the embeddings in some rows and all of their modality: (R, B) of images, of texts.
+
+    Consumes the logits.
+    """
     forces = [_inner_push(*pair, 1 + weights.hardness) for pair in ((x, *images), (y, *texts))] if images else []
     if weights.geometry:
         pulls = (x - y).mul_(_pull(x.shape[1], scale, weights))
         forces = [forces[0].add_(pulls), forces[1].sub_(pulls)] if forces else [pulls, -pulls]
-    return forces[0], forces[1]
+    return _instead(x, forces[0]), _instead(y, forces[1])
+
+
+def _instead(logits: Tensor, forces: Tensor) -> Tensor:
+    """Put forces where the logits stood: on a GPU, where they are computed element by element, that takes no room."""
+    return logits.copy_(forces) if logits.is_cuda else forces
 
 
 def _inner_push(

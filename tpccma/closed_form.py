@@ -36,9 +36,9 @@ from tpccma.blocks import (
 from tpccma.compiled import compiled_on_gpu
 
 ROWS = 256  # R on a CPU: enough for fast products, few enough for its cache
-DEVICE_ROWS = 1_024  # R elsewhere, where each operation costs its launch
+DEVICE_ROWS = 1_024  # R elsewhere, where each operation costs its launch; all where the logits are kept
 HELD = 2_048  # pairs up to which the logits are kept: three matrices of 16 MiB
-DEVICE_HELD = 4_096  # likewise elsewhere: what one compiled pass takes, at 1.5 times the memory of ClipLoss
+DEVICE_HELD = 4_096  # likewise elsewhere, in one piece: three of 64 MiB, no more than ClipLoss takes
 
 
 class Mix(NamedTuple):
@@ -67,9 +67,11 @@ def one_pass(
     """
     if len(x) < 2:  # no negatives
         weights = weights._replace(reweighted=0.0, geometry=0.0)
-    take = take_small if len(x) <= (HELD if x.device.type == "cpu" else DEVICE_HELD) else take_blocks
     # Tensors, lest the pass be compiled anew for each alpha.
-    return take(x, y, scale, weights, [Mix(*(torch.full_like(scale, c) if c else None for c in mix)) for mix in mixes])
+    mixes = [Mix(*(torch.full_like(scale, c) if c else None for c in mix)) for mix in mixes]
+    if len(x) <= HELD:
+        return take_small(x, y, scale, weights, mixes)
+    return take_blocks(x, y, scale, weights, mixes, hold=x.device.type != "cpu" and len(x) <= DEVICE_HELD)
 
 
 def take_blocks(
@@ -102,13 +104,12 @@ class Batch:
     def sum_up(self) -> Tensor:
         """Take in all logits, then find what the anchors push with; return the terms as `one_pass` does."""
         for rows, *logits in self._logits():
-            of_images, of_texts, *within = sums_of_block(*logits, weights=self.weights)
+            of_images, of_texts, within, mismatch = sums_of_block(*logits, weights=self.weights)
             self.across[0, :, rows] = of_images
             _pool(self.across[1], of_texts)
-            if self.weights.geometry:
-                self.mismatch += within.pop()
-            for known, found in zip(self.within if within else (), within, strict=True):
-                known[:, rows] = found
+            for side, found in enumerate(within):
+                self.within[side, :, rows] = found
+            self.mismatch += mismatch
         terms, *pushes = settle(self.x, self.y, self.scale, self.across, self.within, self.mismatch, self.weights)
         self.pushes = Pushes(*pushes)
         return terms
@@ -119,26 +120,29 @@ class Batch:
         inner = torch.zeros_like(self.x), torch.zeros_like(self.y)
         factors = [self._factors(mix) for mix in mixes]
         for rows, logits, *within in self._logits():
-            forces = forces_across(logits, *self._sides(rows, factors), beta=self.weights.hardness)
-            for one, (x, y) in zip(forces, across, strict=True):
-                x[rows] = one @ self.scaled_y
-                y.addmm_(one.T, self.scaled_x[rows])
             if within and any(mix.cma is not None for mix in mixes):
                 of_images, of_texts = forces_within(*within, *self._inner_sides(rows), self.scale, self.weights)
                 inner[0][rows] = of_images @ self.scaled_x
                 inner[1][rows] = of_texts @ self.scaled_y
+                del within, of_images, of_texts  # their memory is wanted across
+            forces = forces_across(logits, *self._sides(rows, factors), beta=self.weights.hardness)
+            for one, (x, y) in zip(forces, across, strict=True):
+                x[rows] = one @ self.scaled_y
+                y.addmm_(one.T, self.scaled_x[rows])
         return [self._join(mix, *parts, *inner) for mix, parts in zip(mixes, across, strict=True)]
 
     def _logits(self) -> Iterator[tuple]:
         """Yield rows and their logits, (R, B): across, and if needed within the images and within the texts."""
-        step = ROWS if self.x.device.type == "cpu" else DEVICE_ROWS
+        step = ROWS if self.x.device.type == "cpu" else DEVICE_ROWS if self.held is None else len(self.x)
         for start in range(0, len(self.x), step):
             rows = slice(start, min(start + step, len(self.x)))
             yield rows, *(self._compute(rows) if self.held is None else self._keep(start, rows))
 
     def _keep(self, start: int, rows: slice) -> list[Tensor]:
-        if start not in self.held:
-            self.held[start] = self._compute(rows)
+        """Compute logits and keep them until they are asked for again."""
+        if start in self.held:
+            return self.held.pop(start)
+        self.held[start] = self._compute(rows)
         return self.held[start]
 
     def _compute(self, rows: slice) -> list[Tensor]:
