@@ -14,6 +14,7 @@ pictures add nothing, both ways give Student's interval over seeds. The p value,
 Legend: S seeds, P parts of an effect (runs, references), R resamples.
 """
 
+import gc
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -114,4 +115,11 @@ def holm(p: pd.Series) -> pd.Series:
     Returns:
         Adjusted p values, NaN where there was none. Source: Holm (1979).
     """
-    return pd.Series(multipletests(p.fillna(1), method="holm")[1], p.index).where(p.notna())
+    if p.isna().all():
+        return p
+    gc.freeze()  # it collects garbage, which takes a second where much is loaded: there shall be nothing to look at
+    try:
+        adjusted = multipletests(p.fillna(1), method="holm")[1]
+    finally:
+        gc.unfreeze()
+    return pd.Series(adjusted, p.index).where(p.notna())
