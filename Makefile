@@ -78,7 +78,8 @@ pdf: setup ## Print the whole book, as rendered from stored outputs, into one PD
 		--print-to-pdf=$(PDF) file://$(CURDIR)/book/_build/singlehtml/intro.html
 	@echo "The book: $(CURDIR)/$(PDF)"
 
-PYTEST := $(ALONE) $(BIN)/pytest --nbval --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15
+# One process more than JOBS, since tests wait: for a browser, for Java, for processes that they have started.
+PYTEST := $(ALONE) $(BIN)/pytest --nbval --numprocesses $$(($(JOBS) + 1)) --dist loadfile --no-loadscope-reorder --durations=15
 test: lint ## Lint, unit tests, the book's build, notebooks against their stored outputs; minutes
 	$(PYTEST)
 

@@ -229,7 +229,8 @@ def test_model_by_name_has_open_clips_tokenizer_and_activation(folder: Path):
     assert encoder.tokenizer(["a red thing"]).shape == (1, 77)
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.deep)])
+@pytest.mark.deep
+@pytest.mark.parametrize("workers", [0, 1])
 def test_fine_tuning_and_evaluation_from_end_to_end(folder: Path, tmp_path: Path, workers: int):
     profile = profile_of(folder, workers=workers)
     corpus = load_corpus(profile)
