@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tpccma import closed_form
+from tpccma import blocks, closed_form
 from tpccma.loss import CMALoss
 
 ALL = {"reweighted_weight": 1.3, "geometry_weight": 0.25, "centroid_weight": 0.7, "paired_weight": 0.4}
@@ -39,12 +39,25 @@ def assert_close(found: list[Tensor], expected: list[Tensor], relative: float) -
         assert (one - other).abs().max() <= relative * other.abs().max() + 1e-14
 
 
-@pytest.fixture(params=[(256, 2048), (3, 2048), (3, 0), (1, 0)], ids=lambda given: "rows {}, held {}".format(*given))
+@pytest.fixture(
+    params=[
+        (256, 2048, ""),
+        (3, 2048, ""),
+        (3, 0, ""),
+        (1, 0, ""),
+        (3, 2048, ", as on a GPU"),
+        (3, 0, ", as on a GPU"),
+    ],
+    ids=lambda given: "rows {}, held {}{}".format(*given),
+)
 def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Rows at a time, with logits kept or computed twice."""
-    monkeypatch.setattr(closed_form, "ROWS", request.param[0])
-    monkeypatch.setattr(closed_form, "HELD", request.param[1])
-    return request.param[0]
+    """Rows at a time, with logits kept or computed twice; on a GPU forces take the place of the logits."""
+    count, held, on_a_gpu = request.param
+    monkeypatch.setattr(closed_form, "ROWS", count)
+    monkeypatch.setattr(closed_form, "HELD", held)
+    if on_a_gpu:
+        monkeypatch.setattr(blocks, "_instead", Tensor.copy_)
+    return count
 
 
 # ---- against the plain form
