@@ -59,12 +59,13 @@ def signals_end_a_process():
         signal.signal(number, handler)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     "what, how, status",
     [
         ("train", signal.SIGTERM, 143),
-        pytest.param("train", signal.SIGINT, 130, marks=pytest.mark.deep),
-        pytest.param("sweep", signal.SIGTERM, 1, marks=pytest.mark.deep),
+        ("train", signal.SIGINT, 130),
+        ("sweep", signal.SIGTERM, 1),
     ],
 )
 def test_signal_leaves_a_checkpoint_of_its_step_and_says_how_to_go_on(

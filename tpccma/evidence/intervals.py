@@ -21,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
-from statsmodels.stats.multitest import multipletests
 
 from tpccma.evidence.outcomes import RESAMPLES, SEED, holds, read_items, resampled, same_pictures
 from tpccma.evidence.verdicts import MIN_SEEDS, NONE, Estimate
@@ -115,6 +114,8 @@ def holm(p: pd.Series) -> pd.Series:
     Returns:
         Adjusted p values, NaN where there was none. Source: Holm (1979).
     """
+    from statsmodels.stats.multitest import multipletests  # takes a second, and most chapters correct nothing
+
     if p.isna().all():
         return p
     gc.freeze()  # it collects garbage, which takes a second where much is loaded: there shall be nothing to look at
