@@ -15,6 +15,8 @@ JOBS ?= 2
 ALONE := OMP_NUM_THREADS=1
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Scores of processes begin here: each would compile the package and its tests anew where the shell forbids byte code.
+unexport PYTHONDONTWRITEBYTECODE
 # The kernel named python3 is the one of .venv, even where the user has another of that name.
 export JUPYTER_PREFER_ENV_PATH := 1
 
