@@ -74,7 +74,7 @@ class Ledger:
 
     def write(self, door: str, turn: int, seconds: float, outcomes: Outcomes, total: int | None = None) -> None:
         """Write a turn down."""
-        line = {"door": door, "turn": turn, "seconds": round(seconds, 3), "total": total, **vars(outcomes)}
+        line = {"door": door, "turn": turn, "seconds": seconds, "total": total, **vars(outcomes)}
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")

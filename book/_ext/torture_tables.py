@@ -30,14 +30,18 @@ HOW = ("same bytes", "documented value", "named refusal", "FAULT")
 
 
 def rows_of(record: dict, campaign: str) -> list[list[str]]:
-    """Lay out the doors of a campaign below a header; outcomes that none of them has are left out."""
+    """Lay out the doors of a campaign below a header; outcomes that none of them has are left out.
+
+    Where time was up before all cases of a door were tried, it says of how many.
+    """
     start = f"{campaign}: "
     doors = {name.removeprefix(start): own for name, own in record["doors"].items() if name.startswith(start)}
     shown = [how for how in HOW if how == "FAULT" or any(own["found"].get(how) for own in doors.values())]
     lines = [["", "cases", *shown, "files left"]]
     for name, own in sorted(doors.items()):
-        counts = [sum(own["found"].values()), *(own["found"].get(how, 0) for how in shown), own["left"]]
-        lines.append([name, *(f"{count:,}" for count in counts)])
+        of_all = f" of {own['total']:,}" if own["total"] and own["turns"] < own["total"] else ""
+        counts = [f"{count:,}" for count in (*(own["found"].get(how, 0) for how in shown), own["left"])]
+        lines.append([name, f"{sum(own['found'].values()):,}{of_all}", *counts])
     return lines
 
 
