@@ -1,4 +1,4 @@
-"""The modality gap against reading the embeddings once, ``x.sum(), y.sum()``.
+"""The modality gap against reading the embeddings once, ``x.sum(), y.sum()``, whole or in the same batches.
 
 python benchmarks/metrics.py --pairs 200000
 """
@@ -28,24 +28,37 @@ def stream(x: Tensor, y: Tensor, size: int) -> None:
     gap.compute()
 
 
-def measure(pairs: int, rounds: int) -> list[dict]:
-    """Compare all at a number of pairs."""
-    torch.manual_seed(0)
-    x, y = (F.normalize(torch.randn(pairs, WIDTH, device=device()), dim=1) for _ in "xy")
-    calls = {
-        PEER: lambda: (x.sum(), y.sum()),
-        "modality_gap": lambda: modality_gap(x, y),
-        **{f"ModalityGap, batches of {size:,}": partial(stream, x, y, size) for size in BATCHES},
-    }
+def read(x: Tensor, y: Tensor, size: int) -> None:
+    """Read all in batches of a size."""
+    for images, texts in zip(x.split(size), y.split(size), strict=True):
+        images.sum(), texts.sum()
+
+
+def measure(x: Tensor, y: Tensor, rounds: int) -> list[dict]:
+    """Compare what takes all pairs at once."""
+    calls = {PEER: lambda: (x.sum(), y.sum()), "modality_gap": lambda: modality_gap(x, y)}
     interval = {PEER: calls[PEER], INTERVAL: lambda: gap_interval(x, y, n_resamples=RESAMPLES)}
     in_turn(calls, 1)
     rows = against(in_turn(calls, rounds), PEER) + against(in_turn(interval, 1), PEER)[1:]
-    return [{"pairs": pairs, **row} for row in rows]
+    return [{"pairs": len(x), **row} for row in rows]
+
+
+def measure_stream(x: Tensor, y: Tensor, rounds: int) -> list[dict]:
+    """Compare what takes a batch after another, at each size of batch."""
+    rows = []
+    for size in BATCHES:
+        calls = {PEER: partial(read, x, y, size), "ModalityGap": partial(stream, x, y, size)}
+        in_turn(calls, 1)
+        rows += [{"pairs a batch": size, **row} for row in against(in_turn(calls, rounds), PEER)]
+    return rows
 
 
 def main(pairs: int = PAIRS[device()], rounds: int = 5, out: Path = FOLDER) -> None:
     """Measure, print and record."""
-    print(write_record(read_benchmark(save_benchmark("metrics", {"metrics": measure(pairs, rounds)}, out))))
+    torch.manual_seed(0)
+    x, y = (F.normalize(torch.randn(pairs, WIDTH, device=device()), dim=1) for _ in "xy")
+    tables = {"metrics": measure(x, y, rounds), "stream": measure_stream(x, y, rounds)}
+    print(write_record(read_benchmark(save_benchmark("metrics", tables, out))))
 
 
 if __name__ == "__main__":

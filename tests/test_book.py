@@ -1,12 +1,14 @@
 """The book builds from the notebooks' stored outputs, and reads well in a browser, without a network."""
 
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Locator
 
 from tests.reader import CHROMIUM, Reader, reading
 from tpccma.figures.slider import write_measure
@@ -17,6 +19,12 @@ ROOT = Path(__file__).parents[1]
 KINDS = ("intro.html", "notebooks/03_train.html", "api/curriculum.html", "_modules/tpccma/metrics/gap.html")
 # And lists, a glossary, references, an index, the search.
 LAYOUTS = (*KINDS, "promises.html", "glossary.html", "bibliography.html", "genindex.html", "search.html")
+
+# Whether an element is what one sees at its lower end.
+LAST_LINE_SHOWS = """it => {
+    const {left, bottom} = it.getBoundingClientRect();
+    return document.elementFromPoint(left + 3, bottom - 3) === it;
+}"""
 
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 
@@ -54,6 +62,28 @@ def test_book_builds_without_a_warning(book: Path):
 def test_tables_and_figures_of_a_chapter_are_counted_apart(book: Path):
     page = (book / "notebooks" / "02_post_processing.html").read_text()
     assert [page.count(f'"caption-number">{name} 2.1 </span>') for name in ("Table", "Fig.")] == [1, 1]
+
+
+def test_no_option_has_become_a_dash(book: Path):
+    dashed = {page: re.findall(r"(?<!\w)–[a-z][a-z-]*", (book / page).read_text()) for page in pages_of(book)}
+    assert {page: found for page, found in dashed.items() if found} == {}
+
+
+def launched(name: str) -> set[str]:
+    """Where the buttons above a notebook lead."""
+    return {
+        f"https://colab.research.google.com/github/tpc-cma/tpccma/blob/main/{name}",
+        f"https://mybinder.org/v2/gh/tpc-cma/tpccma/main?urlpath=lab/tree/{name}",
+    }
+
+
+def test_buttons_stand_above_notebooks_that_install_what_they_need_and_nowhere_else(book: Path):
+    installs = runpy.run_path(str(ROOT / "book" / "_ext" / "launch.py"))["installs"]
+    for page in pages_of(book):
+        name = page.replace(".html", ".ipynb")
+        expected = launched(name) if (ROOT / name).is_file() and installs(ROOT / name) else set()
+        shown = re.findall(r'href="(https://[^"]*(?:binder|colab)[^"]*)"', (book / page).read_text())
+        assert (page, {*shown}) == (page, expected)
 
 
 @in_a_browser
@@ -120,15 +150,45 @@ def test_formulas_are_drawn_without_a_network(reader: Reader):
     assert (reader.outside, reader.errors) == ([], [])
 
 
+def open_explained(reader: Reader) -> tuple[Locator, Locator]:
+    """A word of the glossary on a page just opened, and its meaning."""
+    reader.open("notebooks/02_post_processing.html")
+    word = reader.page.locator("a[aria-describedby^=meaning-]").get_by_text("centroid gap", exact=True)
+    return word, reader.page.locator(f"#{word.get_attribute('aria-describedby')}")
+
+
 @in_a_browser
 @pytest.mark.parametrize("reach", ["hover", "focus"])
 def test_a_word_of_the_glossary_is_explained_where_it_first_occurs(reach: str, reader: Reader):
-    reader.open("notebooks/02_post_processing.html")
-    word = reader.page.locator("a[aria-describedby^=meaning-]").get_by_text("centroid gap", exact=True)
-    meaning = reader.page.locator(f"#{word.get_attribute('aria-describedby')}")
+    word, meaning = open_explained(reader)
     assert not meaning.is_visible()
     getattr(word, reach)()
     assert meaning.is_visible() and meaning.inner_text().startswith("The distance between the mean of the pictures")
+
+
+@in_a_browser
+def test_escape_closes_what_explains_a_word_until_one_comes_anew(reader: Reader):
+    word, meaning = open_explained(reader)
+    heading = reader.page.get_by_role("heading", level=1)
+    for come, go in ((word.hover, heading.hover), (word.focus, word.blur), (word.hover, heading.hover)):
+        come()
+        assert meaning.is_visible()
+        reader.page.keyboard.press("Escape")
+        assert not meaning.is_visible()
+        go()
+    word.hover()
+    meaning.hover()  # the pointer may go there, and Escape closes it there too
+    assert meaning.is_visible()
+    reader.page.keyboard.press("Escape")
+    assert not meaning.is_visible() and reader.errors == []
+
+
+@in_a_browser
+def test_a_box_cuts_off_nothing_that_explains_a_word_in_it(reader: Reader):
+    reader.open("notebooks/02_post_processing.html")
+    word = reader.page.locator(".admonition a[aria-describedby^=meaning-]").last  # under it the box ends
+    word.hover()
+    assert reader.page.locator(f"#{word.get_attribute('aria-describedby')}").evaluate(LAST_LINE_SHOWS)
 
 
 @in_a_browser

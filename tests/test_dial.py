@@ -100,18 +100,74 @@ def test_weights_that_do_not_name_their_model_need_it(ends, encoders):
     refused("perhaps", *plain, *HALF, "--model", "RN5")
 
 
-def test_statistics_by_pictures_of_a_folder(ends, encoders, pictures: Path):
+@pytest.mark.parametrize("said, spread", [(True, 0.25), (False, 0.5)])  # the demo's model sees -1..1
+def test_statistics_by_pictures_of_a_folder(ends, encoders, pictures: Path, said: bool, spread: float):
     names = ("one.safetensors", "two.safetensors")
-    scaled = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    scaled = {"mean": (0.5,) * 3, "std": (spread,) * 3} if said else None
     model = OpenClipModel(kind="open_clip", name="tpccma-demo", pretrained=None, preprocess=scaled)
     for encoder, name in zip(encoders, names, strict=True):
         Encoder(encoder.model, encoder.tokenizer, model).save(name)
     assert run(*names, *HALF, "--images", pictures).exit_code == 0
     first = encoders[0].model.visual.conv1.weight * 0.5 + encoders[1].model.visual.conv1.weight * 0.5
-    transform = open_clip.image_transform(32, False, mean=(0.5,) * 3, std=(0.5,) * 3)
+    transform = open_clip.image_transform(32, False, mean=(0.5,) * 3, std=(spread,) * 3)
     seen = torch.stack([transform(Image.open(path)) for path in sorted(pictures.rglob("*.png"))])
     mean = torch.nn.functional.conv2d(seen, first, stride=2, padding=1).mean((0, 2, 3))
     torch.testing.assert_close(state("half.safetensors")["visual.bn1.running_mean"], mean, rtol=1e-4, atol=1e-5)
+
+
+TAGGED = ("mine", "aligned.safetensors", *HALF, "--model", "tpccma-tagged")
+
+
+@pytest.fixture
+def tagged(encoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's architecture by a name whose weights "mine" open_clip offers, and has fetched."""
+    monkeypatch.chdir(tmp_path)
+    config = json.dumps(open_clip.get_model_config("tpccma-demo"))
+    (tmp_path / "tpccma-tagged.json").write_text(config)
+    open_clip.add_model_config(tmp_path / "tpccma-tagged.json")
+    for encoder, name in zip(encoders, ("kept.safetensors", "aligned.safetensors"), strict=True):
+        save_file(encoder.model.state_dict(), name)
+    offered = {"url": "", "hf_hub": "", "file": "kept.safetensors", "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tpccma-tagged", {"mine": offered})
+
+
+def test_tag_of_open_clip_is_taken_as_a_file_is(tagged, encoders):
+    assert run(*TAGGED).exit_code == 0
+    expected = interpolate(*encoders, 0.5).model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in read_weights("half.safetensors").items())
+    note = json.loads(read_metadata("half.safetensors")["architecture"])
+    assert (note["name"], note["pretrained"]) == ("tpccma-tagged", "mine")
+
+
+def test_tag_says_how_pictures_are_prepared(tagged, encoders, pictures: Path):
+    assert run(*TAGGED, "--images", pictures).exit_code == 0
+    transform = open_clip.image_transform(32, False, mean=(0.5,) * 3, std=(0.25,) * 3)
+    seen = torch.stack([transform(Image.open(path)) for path in sorted(pictures.rglob("*.png"))])
+    expected = interpolate(*encoders, 0.5, seen).model.visual.bn1.running_mean
+    found = read_weights("half.safetensors")["visual.bn1.running_mean"]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_tag_with_a_profile_is_one_of_its_model(ends, encoders, tiny_profile, tiny_corpus, monkeypatch):
+    offered = {"url": "", "hf_hub": "", "file": ENDS[0]}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tpccma-demo", {"mine": offered})
+    Path("tiny.yaml").write_text(yaml.safe_dump(tiny_profile.model_dump(mode="json")))
+    assert run("mine", ENDS[1], *HALF, "--profile", "tiny.yaml").exit_code == 0
+    expected = interpolate(*encoders, 0.5, tiny_corpus.train.images).model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in state("half.safetensors").items())
+    refused("no checkpoint at yours, and no tag of model 'tpccma-demo', which has mine", "yours", ENDS[1], *HALF,
+            "--profile", "tiny.yaml")  # fmt: skip
+
+
+def test_tag_that_cannot_be_is_refused_in_a_line(ends):
+    refused("give a file of weights, the folder of a run that was trained, or open_clip's tag with --model", "openai",
+            ENDS[1], *HALF)  # fmt: skip
+    refused("no checkpoint at openay, and no tag of model 'ViT-B-32-quickgelu', which has openai", "openay", ENDS[1],
+            *HALF, "--model", "ViT-B-32-quickgelu")  # fmt: skip
+    refused("'openai' was trained with QuickGELU, but model 'ViT-B-32' computes GELU", "openai", ENDS[1], *HALF,
+            "--model", "ViT-B-32")  # fmt: skip
+    refused("open_clip knows no model 'ViT-B-33': give", "openai", ENDS[1], *HALF, "--model", "ViT-B-33")
+    assert sorted(path.name for path in Path().iterdir()) == sorted(ENDS)
 
 
 def test_statistics_by_the_pictures_of_a_profile(ends, encoders, tiny_profile, tiny_corpus):
@@ -235,7 +291,6 @@ def test_options_that_cannot_be_are_refused_in_a_line(ends, options: list[str], 
 def test_files_that_cannot_be_are_refused_in_a_line(ends, encoders, tmp_path: Path, pictures: Path):
     refused("no checkpoint at nowhere: give a file of weights", "nowhere", ENDS[1], *HALF)
     refused(f"no checkpoint at pictures/{WEIGHTS}", ENDS[0], "pictures", *HALF)
-    refused("does not say how it takes pictures: name --profile", *ENDS, *HALF, "--images", "pictures")
     Encoder(
         Heads(6, 4, 8, 3), None, HeadsModel(kind="heads", image_width=6, text_width=4, hidden_width=8, embed_dim=3)
     ).save("heads.safetensors")

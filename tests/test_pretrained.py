@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
-from torchvision.transforms.functional import to_tensor
+from torchvision.transforms.functional import to_pil_image, to_tensor
 
 import tpccma.models.pretrained
 import tpccma.models.weight_files
@@ -24,7 +24,7 @@ from tpccma.models import prepare
 from tpccma.models.pretrained import check_activation, find_weights, hubs, other_activation
 from tpccma.models.transforms import Scaling, image_transform, split_transform
 from tpccma.models.weight_files import checksum, is_openai_archive, read_weights
-from tpccma.profiles import OpenClipModel, Profile
+from tpccma.profiles import OpenClipModel, Preprocessing, Profile
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
 from tpccma.training.identity import fingerprint
 
@@ -385,6 +385,22 @@ def test_checkpoint_is_prepared_as_what_it_was_made_from(monkeypatch: pytest.Mon
     assert prepared(second) == expected(**GREY, interpolation="bilinear")
     assert prepared(second, interpolation="bicubic", **SQUASH) == expected(**GREY, **SQUASH)
     assert prepared(made_from(first, model(PLAIN, "x").model_copy(update={"pretrained": None}))) == expected()
+
+
+def test_own_model_sees_pictures_in_files_as_the_demo_s_pixels():
+    own = {"kind": "open_clip", "name": "tpccma-demo", "pretrained": "demo_base.safetensors"}
+    photos = load_profile("photos", model=own)
+    pixels = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32).remainder(256).to(torch.uint8)
+    seen = image_transform(photos.model)(to_pil_image(pixels[0]))
+    torch.testing.assert_close(seen, prepare(pixels)[0], rtol=0, atol=1e-6)
+    assert photos == load_profile("photos", model=own | {"preprocess": GREY})
+
+
+def test_what_a_profile_says_of_pictures_goes_before_the_own_model_s_way():
+    own = {"kind": "open_clip", "name": "tpccma-demo", "pretrained": None}
+    said = load_profile("photos", model=own | {"preprocess": SQUASH | {"std": (0.25,) * 3}}).model.preprocess
+    assert said == Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3, resize_mode="squash")
+    assert [load_profile(name).model.preprocess for name in ("photos", "demo", "paper")] == [None] * 3
 
 
 def test_checkpoint_whose_origin_is_gone_names_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

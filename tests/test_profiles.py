@@ -191,7 +191,7 @@ def test_part_of_another_kind_replaces_the_whole(tmp_path: Path):
     path.write_text("extends: demo\nname: mine\ndata:\n  kind: photos\n  test_items: 7\n")
     profile = load_profile(path)
     assert (profile.data.kind, profile.data.test_items, profile.data.val_items) == ("photos", 7, 1_000)
-    assert profile.model == load_profile("demo").model
+    assert profile.model == load_profile("demo").model.for_pictures()
 
 
 def test_profile_in_the_book_is_valid(tmp_path: Path):

@@ -135,6 +135,12 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path):
     assert load_real(tmp_path) == [record]
 
 
+def test_the_recorded_models_are_written_to_the_same_bytes(tmp_path: Path):
+    stored = sorted((RESULTS / "real").glob("*.json"))
+    written = [save_real(record, tmp_path) for record in load_real(RESULTS)]
+    assert [path.read_bytes() for path in written] == [path.read_bytes() for path in stored] and len(stored) == 8
+
+
 BAD = [
     ({"pairs": 1}, "pairs: "),
     ({"pairs": "500"}, "pairs: "),

@@ -284,6 +284,21 @@ def test_the_slider_stays_small_with_every_alpha_of_the_sweep():
     assert len(slider_html(record).encode()) + _beside() < MOST
 
 
+def test_the_recorded_slider_is_written_to_the_same_bytes(tmp_path: Path):
+    written = save_slider(load_slider("demo", ROOT / "results"), tmp_path)
+    assert written.read_bytes() == slider_path("demo", ROOT / "results").read_bytes()
+
+
+def test_what_made_a_record_is_asked_for_and_read_last(record: SliderRecord):
+    assert list(SliderRecord.model_fields)[-3:] == ["versions", "hardware", "git_revision"]
+    values = record.model_dump()
+    del values["hardware"]
+    with pytest.raises(ValidationError, match=r"hardware\n  Field required"):
+        SliderRecord.model_validate(values)
+    with pytest.raises(ValidationError, match=r"made\n  Extra inputs"):
+        SliderRecord.model_validate(record.model_dump() | {"made": "here"})
+
+
 def test_the_recorded_slider_is_small_and_asks_for_nothing():
     path = slider_path("demo", ROOT / "results")
     if not path.is_file():

@@ -2,7 +2,7 @@
 
 A name is linked by hand with {term}`raw gap`, or of itself where prose first has it. The first paragraph of its entry
 stands, hidden, behind the link; book.css shows it under the pointer and at the keyboard's focus, without a network or a
-script. So first paragraphs are plain words, and formulas come after.
+script, and with one, explained.js, Escape closes it. So first paragraphs are plain words, and formulas come after.
 """
 
 import re

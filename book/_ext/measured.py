@@ -99,10 +99,15 @@ def table(lines: list[list[str]]) -> nodes.table:
     group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in lines[0]), cols=len(lines[0]))
     for part, members in ((nodes.thead(), lines[:1]), (nodes.tbody(), lines[1:])):
         for line in members:
-            entries = [nodes.entry("", *(nodes.paragraph(text=text) for text in cell.split("\n"))) for cell in line]
+            entries = [nodes.entry("", *map(written, cell.split("\n"))) for cell in line]
             part += nodes.row("", *entries)
         group += part
     return nodes.table("", group, classes=["colwidths-auto"])
+
+
+def written(text: str) -> nodes.paragraph:
+    """A paragraph that keeps its text as it is: of two hyphens before an option no dash is made."""
+    return nodes.paragraph(text=text, support_smartquotes=False)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

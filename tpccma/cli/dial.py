@@ -1,4 +1,4 @@
-"""A dial without training: models between a base and an aligned one, from two files of weights."""
+"""A dial without training: models between a base and an aligned one, from the weights of both."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from tpccma.models import Encoder
     from tpccma.profiles import Profile
 
-WEIGHTS = "weights, such as a .safetensors file, or the folder of a run"
+Base = Annotated[
+    str,
+    typer.Argument(
+        help="at t = 0: a .safetensors file, a run's folder or, with --model, open_clip's tag, such as openai"
+    ),
+]
+Aligned = Annotated[str, typer.Argument(help="at t = 1: weights that were fine-tuned from BASE, such as runs/demo/...")]
 Budget = Annotated[str | None, typer.Option(help='in place of --t: what may be lost, such as "cider_memory -2%"')]
 Pictures = Annotated[
     Path | None, typer.Option("--images", help="for batch norm's statistics, a folder such as pictures")
@@ -39,8 +45,8 @@ OfProfile = Annotated[
 
 
 def dial(
-    base: Annotated[Path, typer.Argument(help=f"{WEIGHTS}, at t = 0")],
-    aligned: Annotated[Path, typer.Argument(help=f"{WEIGHTS} that were fine-tuned from it, at t = 1")],
+    base: Base,
+    aligned: Aligned,
     t: Annotated[float | None, typer.Option(help="from 0, the base, to 1; 0.3 to 0.5 are a start")] = None,
     budget: Budget = None,
     gain: Annotated[
@@ -69,7 +75,7 @@ def dial(
     _tell(t, out, front, choice, as_json)
 
 
-def _check(base: Path, aligned: Path, given: dict) -> None:
+def _check(base: str, aligned: str, given: dict) -> None:
     """Refuse options that contradict each other, before any work."""
     from tpccma.checks import check_share
     from tpccma.evidence.budget import read_budget
@@ -89,26 +95,29 @@ def _check(base: Path, aligned: Path, given: dict) -> None:
     _check_out(given["out"], base, aligned)
 
 
-def _check_out(out: Path | None, base: Path, aligned: Path) -> None:
-    from tpccma.runs.dial import weights_in
+def _check_out(out: Path | None, base: str, aligned: str) -> None:
+    from tpccma.runs.dial import file_in
 
-    taken = [weights_in(path).resolve() for path in (base, aligned)]
     if out is None:
         return
     if out.suffix != ".safetensors":
         raise ValueError(
             f"{out} is to be a safetensors file, which open_clip knows by its name: --out FILE.safetensors"
         )
-    if out.resolve() in taken:
+    if out.resolve() in [file_in(given).resolve() for given in (base, aligned)]:
         raise ValueError(f"{out} holds one of the two models: say another --out")
 
 
-def _open(base: Path, aligned: Path, profile: "Profile | None", model: str | None) -> tuple["Encoder", "Encoder"]:
+def _open(base: str, aligned: str, profile: "Profile | None", model: str | None) -> tuple["Encoder", "Encoder"]:
     from tpccma.runs.dial import open_model, weights_in
     from tpccma.training.encoders import load_encoder
 
-    paths = (base, aligned)
-    ends = tuple(load_encoder(profile, weights_in(p)) if profile else open_model(p, model) for p in paths)
+    def open_end(given: str) -> "Encoder":
+        if profile is None:
+            return open_model(given, model)
+        return load_encoder(profile, weights_in(given, getattr(profile.model, "name", None), profile.download))
+
+    ends = open_end(base), open_end(aligned)
     ends[0].use_gpu()
     return ends
 

@@ -143,7 +143,7 @@ class FeatureCache:
         Args:
             keys: N keys; one that comes twice is computed once.
             compute: gets positions in `keys`, at most `batch_size` of them, returns their (B, F) features.
-            batch_size: B.
+            batch_size: pairs a batch, B.
             progress: show a bar on stderr while something is computed.
             title: text beside the bar.
 

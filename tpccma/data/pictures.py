@@ -139,7 +139,7 @@ class Pictures(Dataset):
 
     Args:
         read: returns a picture by number, (3, H, W) float32.
-        length: N.
+        length: how many, N.
         workers: processes that read ahead in `split`.
     """
 

@@ -125,7 +125,7 @@ class PairStream(IterableDataset):
         """Stream batches of this process: (B, 3, H, W) pixels and (B, L) tokens.
 
         Args:
-            batch_size: B.
+            batch_size: pairs a batch, B.
             workers: processes that read and decode; 0 reads in this one.
             place: where to go on, the `place` of a stream with the same settings, batch size and workers; None begins.
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from tpccma.runs.items import unpack_items
 from tpccma.runs.records import read_record
@@ -83,8 +84,10 @@ def _tables(items: dict[str, np.ndarray], draws: np.ndarray) -> np.ndarray:
     """Count pictures and prompts by class and cluster in every resample: (R, C, K)."""
     classes, *clusters = (items[name].astype(int) for name in CLUSTERS)
     size = (classes.max() + 1, max(each.max() for each in clusters) + 1)
-    cells = sum(np.eye(size[0] * size[1], dtype="f4")[classes * size[1] + each] for each in clusters)  # (N, C * K)
-    return (draws @ cells).reshape(-1, *size)
+    cells = np.concatenate([classes * size[1] + each for each in clusters])  # of each picture, then of each prompt
+    pictures = np.tile(np.arange(len(classes)), len(clusters))
+    counted = csr_array((np.ones(len(cells), "f4"), (cells, pictures)), shape=(size[0] * size[1], len(classes)))
+    return (counted @ draws.T).T.reshape(-1, *size)
 
 
 def adjusted_rand(tables: np.ndarray) -> np.ndarray:

@@ -148,7 +148,7 @@ def predict(
         measure: of the gap.
         quality: score of the task.
         means: over settings, each the mean over its seeds; else over single runs.
-        resamples: R.
+        resamples: how many, R.
         seed: of the bootstrap.
 
     Returns:
@@ -256,9 +256,12 @@ def leave_one_out(runs: pd.DataFrame, measure: str, quality: str) -> pd.Series:
     Returns:
         R², indexed by the method that was left out, ascending; NaN where fewer than three settings stay.
     """
-    runs = setting_means(_complete(runs, measure, quality))
-    left_out = {name: _line(runs[runs.method != name], measure, quality) for name in sorted(set(runs.method))}
-    return pd.Series(left_out, dtype=float).sort_values()
+    points = setting_means(_complete(runs, measure, quality))
+    methods, own = np.unique(points.method.to_numpy(str), return_inverse=True)
+    weights = (own != np.arange(len(methods))[:, None]).astype(float)  # a row a method: all points but its own
+    enough, found = weights.sum(1) >= MIN_LINE, np.full(len(methods), NONE)
+    found[enough] = correlation(points[measure], points[quality], weights[enough]) ** 2
+    return pd.Series(found, methods).sort_values()
 
 
 def within(runs: pd.DataFrame, measure: str, quality: str, method: str = DIAL) -> float:

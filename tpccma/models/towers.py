@@ -21,7 +21,7 @@ class Heads(nn.Module):
         image_width: F of the image features.
         text_width: F of the text features.
         hidden_width: width of the hidden layer of each head.
-        embed_dim: D.
+        embed_dim: width of the embeddings, D.
         init_logit_scale: logarithm of the inverse temperature at the start.
     """
 

@@ -32,7 +32,6 @@ from tpccma.training.encoders import load_encoder, weights_path
 
 Named = tuple[str, str | None]  # what a picture is called, and its caption
 PART = 10_000  # pictures: at most this much work is lost when an embedding is cut off
-OWN = {"tpccma-demo": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}}  # how this package's own model sees pictures
 
 
 class Opened(NamedTuple):
@@ -73,9 +72,7 @@ class EmbeddedFiles(NamedTuple):
 
 def architecture_of(model: str, pretrained: str, quick_gelu: bool | None = None) -> OpenClipModel:
     """Describe a model of open_clip and its weights, as a profile does."""
-    return OpenClipModel(
-        kind="open_clip", name=model, pretrained=pretrained, quick_gelu=quick_gelu, preprocess=OWN.get(model)
-    )
+    return OpenClipModel(kind="open_clip", name=model, pretrained=pretrained, quick_gelu=quick_gelu)
 
 
 def open_model(architecture: OpenClipModel) -> tuple[Encoder, Callable[[Image.Image], Tensor], str]:

@@ -14,9 +14,9 @@ from tpccma.files import whole_file, write_whole
 from tpccma.models.pretrained import config_of
 from tpccma.models.transforms import _preprocessing
 from tpccma.models.weight_files import check_exists, read_note, read_weights, save_weights, writing
-from tpccma.practice.embed import OWN, embed_pairs, read_pairs
+from tpccma.practice.embed import embed_pairs, read_pairs
 from tpccma.practice.gap import describe, lines
-from tpccma.profiles import OpenClipModel, Preprocessing
+from tpccma.profiles import OpenClipModel
 from tpccma.training.folder import WEIGHTS
 
 CONFIG, MODEL, MEANS, CARD = "open_clip_config.json", "open_clip_model.safetensors", "means.safetensors", "README.md"
@@ -94,9 +94,7 @@ def _architecture(path: Path) -> OpenClipModel:
     if said.get("kind") != "open_clip":
         kind = said.get("kind", "not said")
         raise ValueError(f"{path} holds a model of kind {kind!r}: give a run of an open_clip model, or its weights")
-    found = OpenClipModel(**said)
-    own = OWN.get(found.name)
-    return found if found.preprocess or not own else found.model_copy(update={"preprocess": Preprocessing(**own)})
+    return OpenClipModel(**said).for_pictures()
 
 
 def _record(run: Path) -> dict:

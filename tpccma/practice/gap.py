@@ -129,7 +129,7 @@ def resampled(sums: Tensor, resamples: int, seed: int) -> Tensor:
 
     Args:
         sums: as `Parts` has them.
-        resamples: R.
+        resamples: how many, R.
         seed: of the draws.
 
     Returns:

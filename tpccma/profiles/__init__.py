@@ -178,6 +178,13 @@ class Profile(Part):
     download: bool = False  # let open_clip ask hubs for weights and tokenizers that are not on this disk
     track: str | None = None  # tensorboard, wandb or another tracker of accelerate's; decides nothing
 
+    @field_validator("model")
+    @classmethod
+    def _told_of_pictures(cls, model: OpenClipModel | HeadsModel, info) -> OpenClipModel | HeadsModel:
+        """The demo's pixels are scaled by the encoder itself; its records are named by a model that says nothing."""
+        of_files = getattr(info.data.get("data"), "kind", "demo") != "demo"
+        return model.for_pictures() if of_files and isinstance(model, OpenClipModel) else model
+
     @field_validator("learning_rates")
     @classmethod
     def _known(cls, rates: dict[str, float]) -> dict[str, float]:

@@ -12,6 +12,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 ANY = object()
+# How pictures in files are prepared for this package's own model: to what it saw of the demo's pixels.
+OWN = {"tpccma-demo": {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}}
 LONGEST_NAME = 100  # bytes, of a profile
 # Folders beside those of profiles, in results and runs.
 TAKEN = ("benchmarks", "cache", "fronts", "migrations", "real", "trials")
@@ -156,6 +158,13 @@ class OpenClipModel(Part):
     pretrained: Annotated[str | None, AtHome, Elsewhere]  # counts by its tensors, or by the recipe of the base
     quick_gelu: bool | None = None  # of weights in a file that does not say whether they were trained with QuickGELU
     preprocess: Preprocessing | None = None  # of weights in a file of which it is not known, or known to be another
+
+    def for_pictures(self) -> "OpenClipModel":
+        """Return the same model; this package's own says then how pictures in files are prepared, where it did not."""
+        if self.name not in OWN:
+            return self
+        said = self.preprocess.model_dump(exclude_none=True) if self.preprocess else {}
+        return self.model_copy(update={"preprocess": Preprocessing(**(OWN[self.name] | said))})
 
 
 class HeadsModel(Part):

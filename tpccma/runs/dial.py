@@ -1,4 +1,4 @@
-"""The dial on two files of weights: opened, interpolated, and measured on the way from the one to the other."""
+"""The dial on two sets of weights: opened, interpolated, and measured on the way from the one to the other."""
 
 import random
 import sys
@@ -13,7 +13,7 @@ from tpccma.data.pictures import ImageFiles, Pictures
 from tpccma.models import Encoder, InParts, build_network
 from tpccma.models.forms import load_into
 from tpccma.models.interpolation import interpolate
-from tpccma.models.pretrained import check_activation, config_of
+from tpccma.models.pretrained import check_activation, config_of, find_weights
 from tpccma.models.transforms import image_transform
 from tpccma.models.weight_files import read_note, read_weights
 from tpccma.models.words import WordTokenizer
@@ -34,48 +34,62 @@ TASK_OF = {
 }
 
 
-def weights_in(path: str | Path) -> Path:
-    """Say where the weights lie of which a user names the file, or the run's folder.
+def file_in(given: str | Path) -> Path:
+    """Say which file of weights is meant by whom names it, or a run's folder; it need not be there."""
+    path = Path(given).expanduser()
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def weights_in(given: str | Path, name: str | None = None, download: bool = True) -> Path:
+    """Say where the weights lie that a user names.
+
+    Args:
+        given: a file, a run's folder, or, of a model with a name, open_clip's tag, such as "openai".
+        name: of the model, as open_clip names it.
+        download: let a tag's weights be fetched, once.
 
     Raises:
-        FileNotFoundError: if there is neither.
+        FileNotFoundError: if it is none of these, or the weights of the tag could not be fetched.
+        ValueError: if open_clip does not know the model, or the weights of the tag need the other activation.
     """
-    path = Path(path).expanduser()
-    file = path / WEIGHTS if path.is_dir() else path
-    if not file.is_file():
-        remedy = "give a file of weights, or the folder of a run that was trained"
+    file = file_in(given)
+    if file.is_file():
+        return file
+    if name is None:
+        remedy = "give a file of weights, the folder of a run that was trained, or open_clip's tag with --model"
         raise FileNotFoundError(f"no checkpoint at {file}: {remedy}")
-    return file
+    return find_weights(OpenClipModel(kind="open_clip", name=name, pretrained=str(given)), download)
 
 
-def open_model(path: str | Path, name: str | None = None) -> Encoder:
+def open_model(given: str | Path, name: str | None = None) -> Encoder:
     """Open weights without a profile.
 
     Args:
-        path: of the file or a run's folder.
+        given: a file, a run's folder or open_clip's tag, see `weights_in`.
         name: of the model, as open_clip names it; None takes what the file says, as those of this package do.
 
     Returns:
         An `Encoder`, which embeds texts only if the file brings its words.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if there are no such weights, see `weights_in`.
         ValueError: if the model is not known or another than the file says, the weights need the other activation, or
             they do not fit.
     """
-    path = weights_in(path)
+    path = weights_in(given, name)
     made_by, words = (read_note(path, note) for note in ("architecture", "tokenizer"))
-    architecture = _said_by(path, made_by, name) if made_by else _named(path, name)
+    architecture = _said_by(path, made_by, name) if made_by else _named(given, path, name)
     network = build_network(architecture)
     load_into(network, read_weights(path), path, f"{getattr(architecture, 'name', 'of heads')!r}")
     return Encoder(network, _tokenizer(path, words) if words else None, architecture)
 
 
-def _named(path: Path, name: str | None) -> OpenClipModel:
+def _named(given: str | Path, path: Path, name: str | None) -> OpenClipModel:
     if name is None:
         raise ValueError(f"{path} does not say which model its weights are of: name it, --model ViT-B-32")
     quick = config_of(name).get("quick_gelu", False)  # where the file does not say, the name counts
-    architecture = OpenClipModel(kind="open_clip", name=name, pretrained=str(path), quick_gelu=quick)
+    pretrained = str(path if path == file_in(given) else given)  # a tag says more than where its file is kept
+    architecture = OpenClipModel(kind="open_clip", name=name, pretrained=pretrained, quick_gelu=quick)
     check_activation(architecture, path)
     return architecture
 
@@ -116,10 +130,8 @@ def pictures_in(folder: str | Path, architecture: OpenClipModel | HeadsModel) ->
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
     if not paths:
         raise ValueError(f"{folder} holds no picture: name a folder of {', '.join(ENDINGS)}")
-    if architecture.name == "tpccma-demo" and architecture.preprocess is None:
-        raise ValueError("the demo's model does not say how it takes pictures: name --profile, not --images")
     random.Random(0).shuffle(paths)  # a folder may be sorted by class, and batches are to be alike
-    return ImageFiles(paths[:PICTURES], image_transform(architecture), upright=True)
+    return ImageFiles(paths[:PICTURES], image_transform(architecture.for_pictures()), upright=True)
 
 
 def some_of(images: InParts, most: int = PICTURES) -> InParts:

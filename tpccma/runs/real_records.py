@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, Valid
 
 from tpccma.files import write_whole
 from tpccma.runs.records import REAL
-from tpccma.runs.schema import Finite, Hardware, Strict, Word
+from tpccma.runs.schema import Finite, Made, Strict, Word
 
 GAPS = ("raw_gap", "centroid_gap", "distribution_gap", "distribution_gap_scale_free")
 SHAPE = ("cone_image", "cone_text", "effective_rank_image", "effective_rank_text")
@@ -53,7 +53,7 @@ class Source(Strict):
     licence: str
 
 
-class RealRecord(Strict):
+class RealModel(Strict):
     """What was measured of the paired embeddings of one model; the embeddings themselves are no part of it.
 
     Args:
@@ -61,19 +61,14 @@ class RealRecord(Strict):
         trained: False for the same architecture before its training on pairs.
         source: of the file.
         pairs: N, at least 2.
-        width: D.
+        width: of the embeddings, D.
         distinct: how many different rows there are of the first modality, and of the texts.
         raw: measure to value, low and high, of the rows scaled to length 1.
         centred: the same after each modality's mean is taken off and the rows are scaled back to length 1.
         change: by how much mean-centring changes each recall.
         resamples: of the bootstrap.
         seed: of all draws.
-        versions: of Python and packages.
-        hardware: on what it was computed.
-        git_revision: commit of the package, with "-dirty" if it differed.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     model: Word
     trained: bool
@@ -86,9 +81,6 @@ class RealRecord(Strict):
     change: Measures
     resamples: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0)]
-    versions: dict[str, str]
-    hardware: Hardware
-    git_revision: str | None
 
     @field_validator(*STATES)
     @classmethod
@@ -96,6 +88,10 @@ class RealRecord(Strict):
         if wrong := measures.keys() ^ STATES[info.field_name]:
             raise ValueError(f"lacks, or should not have, {', '.join(sorted(wrong))}")
         return measures
+
+
+class RealRecord(Made, RealModel):
+    """What was measured of one model, and by what."""
 
 
 def real_path(model: str, trained: bool, results_dir: str | Path = "results") -> Path:

@@ -34,6 +34,22 @@ class Hardware(Strict):
     processor: str | None = None  # not noted by the first records
 
 
+class Made(Strict):
+    """By what a record was made. Named before the class of what it says, it comes after that, as in the files.
+
+    Args:
+        versions: of Python and packages.
+        hardware: on what it was computed.
+        git_revision: commit of the package, with "-dirty" if it differed.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    versions: dict[str, str]
+    hardware: Hardware
+    git_revision: str | None
+
+
 class Record(Strict):
     """One run: its key, what it was made from and by, and its measures.
 

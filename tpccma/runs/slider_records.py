@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 
 from tpccma.files import write_whole
 from tpccma.runs.records import SLIDER
-from tpccma.runs.schema import Finite, Hardware, Strict, Word
+from tpccma.runs.schema import Finite, Made, Strict, Word
 
 UNIT = 1000  # whole numbers that a length of 1 is drawn with
 MEASURES = (
@@ -88,7 +88,7 @@ class Picture(Strict):
     png: str
 
 
-class SliderRecord(Strict):
+class Slider(Strict):
     """All that the slider shows.
 
     Args:
@@ -103,12 +103,7 @@ class SliderRecord(Strict):
         pairs: how many test pairs there are; the first N are drawn, the measures are those of all.
         pictures: P of them.
         stops: in the order of the slider, see `tpccma.runs.slider.in_order`.
-        versions: of Python and packages.
-        hardware: on what it was computed.
-        git_revision: commit of the package, with "-dirty" if it differed.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     profile: Word
     method: Word
@@ -121,9 +116,6 @@ class SliderRecord(Strict):
     pairs: Annotated[int, Field(ge=1)]
     pictures: tuple[Picture, ...]
     stops: Annotated[tuple[Stop, ...], Field(min_length=2)]
-    versions: dict[str, str]
-    hardware: Hardware
-    git_revision: str | None
 
     @field_validator("stops")
     @classmethod
@@ -142,6 +134,10 @@ class SliderRecord(Strict):
         """The base and the aligned model."""
         first, *_, last = (stop for stop in self.stops if stop.t is not None)
         return first, last
+
+
+class SliderRecord(Made, Slider):
+    """All that the slider shows, and by what it was made."""
 
 
 def pack_cloud(images: np.ndarray, texts: np.ndarray) -> str:
