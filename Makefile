@@ -22,7 +22,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-photographs base sweep notebooks html book pdf test test-deep bench torture lint strip linkcheck lock audit clean
+.PHONY: help setup setup-photographs base aligned sweep notebooks html book pdf test test-deep bench torture lint strip linkcheck lock audit clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ $(VENV)/.photographs: $(VENV)/.installed
 
 base: setup ## Train the demo base model anew, from scratch (15 minutes on 2 cores)
 	$(BIN)/tpccma base
+
+aligned: setup ## Fine-tune the aligned model that ships beside it anew, alpha 0.5 (minutes)
+	$(BIN)/tpccma aligned
 
 PROFILE ?= demo
 DATA_DIR ?=

@@ -69,6 +69,7 @@ def test_help_names_every_command_and_neither_it_nor_the_claims_need_torch():
         "evaluate",
         "dial",
         "base",
+        "aligned",
         "sweep",
         "fronts",
         "slider",

@@ -12,6 +12,7 @@ PLACES = {
     "fine_tune": "tpccma.training.run",
     "interpolate": "tpccma.models.interpolation",
     "load_profile": "tpccma.profiles",
+    "open_aligned": "tpccma.training.make_aligned",
 }
 __all__ = list(PLACES)
 

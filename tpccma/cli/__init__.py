@@ -24,7 +24,7 @@ from tpccma.cli.dial import dial, fronts, slider
 from tpccma.cli.options import fail
 from tpccma.cli.practice import embed, export, gap, report
 from tpccma.cli.real import real
-from tpccma.cli.runs import base, evaluate, rates, sweep, train, verify
+from tpccma.cli.runs import aligned, base, evaluate, rates, sweep, train, verify
 from tpccma.training.interruption import Terminated, terminable
 
 COMMANDS = (
@@ -36,6 +36,7 @@ COMMANDS = (
     export,
     report,
     base,
+    aligned,
     sweep,
     fronts,
     slider,

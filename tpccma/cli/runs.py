@@ -102,6 +102,16 @@ def base(seed: OwnBases = None, jobs: Jobs = 1, runs_dir: RunsDir = Path("runs")
         print("\n".join(f"{name} {folder}" for name, folder in found.items()))
 
 
+def aligned(runs_dir: RunsDir = Path("runs")) -> None:
+    """Train the demo's aligned model anew, seed 0 at alpha 0.5, and put it where it ships from, with a card."""
+    from tpccma.training.make_aligned import check_card, make_aligned
+
+    card = make_aligned(runs_dir)
+    if moved := check_card(card):
+        fail(f"float16 moves {', '.join(moved)} by more than half of the third digit", 1)
+    print_json(card)
+
+
 def sweep(
     profile: ProfileName = "demo",
     jobs: Jobs = 1,
