@@ -3,15 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from tpccma.runs.jobs import DIAL
+from tpccma.evidence.table import named
 
 HALF = 2.484138  # of the interval of 1, 2, 3: standard deviation 1, t(0.975, 2 degrees) = 4.302653, over sqrt(3)
 
 
 def rows(method: str, alpha: float = 0.0, seeds: tuple = (0, 1, 2), profile: str = "demo", **columns) -> list[dict]:
     """One row a seed; a column given as a list has one value a seed."""
-    model = f"alpha {alpha:g}" if method == DIAL else method
-    keys = {"profile": profile, "method": method, "alpha": alpha, "model": model}
+    keys = {"profile": profile, "method": method, "alpha": alpha, "model": named(method, alpha)}
     return [
         {
             **keys,

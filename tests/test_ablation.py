@@ -7,11 +7,9 @@ from tests.results_by_hand import one
 from tpccma.evidence.ablation import (
     CURRICULUM,
     PARTS,
-    WHOLE,
     against_clip,
     against_whole,
     all_settings,
-    anchors,
     count_changes,
     count_diverged,
     curriculum_changes,
@@ -20,7 +18,6 @@ from tpccma.evidence.ablation import (
     without_effect,
 )
 from tpccma.methods import ABLATIONS, FULL, PAIRED, SECOND_ABLATIONS
-from tpccma.profiles import load_profile
 from tpccma.runs.jobs import DIAL
 
 
@@ -33,8 +30,9 @@ RESULTS = pd.concat(
     [
         rows(DIAL, 0.5, [0.2, 0.3, 0.4]),
         rows(DIAL, 0.0, [0.8, 0.9, 1.0]),
-        rows(f"{DIAL}-no-paired", 0.5, [0.5, 0.6, 0.7]),
-    ]
+        rows(f"{DIAL}-no-geometry", 0.5, [0.5, 0.6, 0.7]),
+    ],
+    ignore_index=True,
 )
 
 
@@ -46,10 +44,10 @@ def test_every_ablation_has_a_label(method: str, planned: tuple):
 
 
 def test_either_reading_is_set_against_itself():
-    second = pd.concat([rows(FULL, 0.5, [0.5, 0.5, 0.5]), rows(f"{FULL}-with-paired", 0.5, [0.1, 0.2, 0.3])])
-    found = against_whole(pd.concat([RESULTS, second]), ["demo"], FULL)
-    assert round(one(found, model="paired term added", measure="raw_gap").ours, 6) == -0.3
-    assert (found[found.model != "paired term added"].ours.isna()).all()
+    first = pd.concat([rows(PAIRED, 0.5, [0.5, 0.5, 0.5]), rows(f"{PAIRED}-no-paired", 0.5, [0.7, 0.8, 0.9])])
+    found = against_whole(pd.concat([RESULTS, first]), ["demo"], PAIRED)
+    assert round(one(found, model="no paired term", measure="raw_gap").ours, 6) == 0.3
+    assert (found[found.model != "no paired term"].ours.isna()).all()
 
 
 def test_the_curriculum_is_set_against_an_alpha_fixed_at_the_same_rate():
@@ -64,18 +62,12 @@ def test_the_curriculum_is_set_against_an_alpha_fixed_at_the_same_rate():
     assert counted.loc["rate x 3"].tolist() == ["–", "–"]  # not run
 
 
-def test_label_of_the_anchor_is_the_profiles():
-    (label,) = (name for name in anchors("demo") if WHOLE in name)
-    assert label == f"anchor {load_profile('demo').first_reading.curriculum.anchor:g} ({WHOLE})"
-    assert anchors("demo")[label] == all_settings("demo")[WHOLE]
-
-
 def test_parts_are_set_against_the_whole_and_everything_against_continued_clip():
     whole = against_whole(RESULTS, ["demo"]).query("measure == 'raw_gap'").set_index("model").ours
-    assert round(whole["no paired term"], 6) == 0.3
-    assert whole.drop("no paired term").isna().all()  # not run
+    assert round(whole["no geometry term"], 6) == 0.3
+    assert whole.drop("no geometry term").isna().all()  # not run
     clip = against_clip(RESULTS, ["demo"]).query("measure == 'raw_gap'").set_index("model").ours
-    assert clip[[WHOLE, "no paired term"]].round(6).tolist() == [-0.6, -0.3]
+    assert clip[[label_of(DIAL), "no geometry term"]].round(6).tolist() == [-0.6, -0.3]
 
 
 def test_changes_that_exclude_zero_are_counted_and_starred():
@@ -83,9 +75,9 @@ def test_changes_that_exclude_zero_are_counted_and_starred():
     # raw gap and CIDEr of one ablation have an interval; CIDEr does not change
     said = "1 of 2 differences have an interval that excludes 0, where chance alone would give about 0"
     assert count_changes(table) == said
-    shown = starred(table).loc[("demo", "no paired term")]
+    shown = starred(table).loc[("demo", "no geometry term")]
     assert (shown["raw gap"], shown["CIDEr raw-fed"]) == ("+0.300*", "+0.000")
-    assert (starred(table).loc[("demo", "anchor 0")] == "–").all()  # not run
+    assert (starred(table).loc[("demo", "rate x 3")] == "–").all()  # not run
 
 
 def test_count_without_runs():
@@ -94,6 +86,6 @@ def test_count_without_runs():
 
 
 def test_part_without_effect_is_named():
-    same = rows(f"{DIAL}-not-gradient-aware", 0.5, [0.2, 0.3, 0.4])
-    assert without_effect(against_whole(pd.concat([RESULTS, same]), ["demo"])) == "not gradient-aware"
+    same = rows(f"{DIAL}-yoked", 0.5, [0.2, 0.3, 0.4])
+    assert without_effect(against_whole(pd.concat([RESULTS, same]), ["demo"])) == "another seed's alpha"
     assert without_effect(against_whole(RESULTS, ["demo"])) == "none"

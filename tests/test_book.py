@@ -29,8 +29,8 @@ LAST_LINE_SHOWS = """it => {
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 
 of_a_record = pytest.mark.skipif(
-    not slider_path("demo", ROOT / "results").is_file(),
-    reason="no slider is recorded: tpccma slider --profile demo",
+    not slider_path("demo-bases", ROOT / "results").is_file(),
+    reason="no slider is recorded: tpccma slider --profile demo-bases",
 )
 
 
@@ -115,7 +115,7 @@ def test_text_stands_out_from_its_ground(scheme: str, reader: Reader):
 @of_a_record
 @in_a_browser
 def test_slider_moves_by_keyboard_in_the_dark_on_a_phone(reader: Reader):
-    stops, page = load_slider("demo", ROOT / "results").stops, reader.page
+    stops, page = load_slider("demo-bases", ROOT / "results").stops, reader.page
     reader.open("intro.html", "dark")
     assert reader.sideways() == 0  # from here on a phone
     slider, seen = page.get_by_label("Turn the dial"), set()

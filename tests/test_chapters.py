@@ -36,7 +36,7 @@ def text_of(path: Path) -> str:
     return text.replace("\\\n", " ")
 
 
-@pytest.mark.parametrize("page", ["your_own_clip.ipynb", "13_full_size.md"])
+@pytest.mark.parametrize("page", ["your_own_clip.ipynb", "16_full_size.md"])
 def test_commands_that_a_page_shows_exist_with_their_options(page: str):
     commands = typer.main.get_command(app).commands
     shown = re.findall(r"^%?(?:accelerate launch -m )?tpccma ([a-z]+) (.*)$", text_of(ROOT / "notebooks" / page), re.M)

@@ -12,8 +12,8 @@ from tpccma.evidence.paper import CLAIMS
 from tpccma.evidence.prediction import READINGS as DISTRIBUTION_READINGS
 from tpccma.evidence.primary import HANGS_ON, PRIMARY, READINGS
 from tpccma.evidence.table import BASE, CONTINUED, pick_references
-from tpccma.methods import ABLATIONS
-from tpccma.runs.jobs import DIAL
+from tpccma.methods import ABLATIONS, FULL, PAIRED
+from tpccma.runs.jobs import DIAL, WORLDS
 
 
 def verdict_of(table: pd.DataFrame, claim: str, reading: str, against: str = BASE) -> pd.Series:
@@ -44,7 +44,7 @@ def results() -> pd.DataFrame:
 
 def test_every_claim_has_every_reading_on_every_profile(results: pd.DataFrame):
     table = claims_table(results)
-    for profile in ("demo", "fashion", "paper"):
+    for profile in (*WORLDS, "paper"):
         part = table[table.profile == profile]
         assert list(part.claim.unique()) == list(CLAIMS)
         # each reading against its references; on two tasks, C6's, on runs and less the raw gap, and C7's and on runs
@@ -100,12 +100,12 @@ def test_holm_is_over_the_eight_primary_readings(results: pd.DataFrame):
 
 
 def test_either_reading_of_the_method_is_judged(results: pd.DataFrame):
-    second = results[results.alpha > 0].assign(method="tpc-cma", raw_gap=0.1)
-    table = both_readings(pd.concat([results, second]), ("demo",))
+    other = results[results.alpha > 0].assign(method=PAIRED, raw_gap=0.1)
+    table = both_readings(pd.concat([results, other]), ("demo",))
     found = {row.method: row for row in table[(table.claim == "C3") & (table.reading == "raw")].itertuples()}
     gaps = table[(table.claim == "C3") & (table.reading == "raw") & (table.against == BASE)].set_index("method").ours
-    assert gaps.to_dict() == pytest.approx({"tpc-cma": 87.5, DIAL: 75})  # 1 - 0.1 / 0.8 and 1 - 0.2 / 0.8
-    assert found["tpc-cma"].against == CONTINUED and found["tpc-cma"].verdict == "not run"  # its own alpha 0
+    assert gaps.to_dict() == pytest.approx({PAIRED: 87.5, FULL: 75})  # 1 - 0.1 / 0.8 and 1 - 0.2 / 0.8
+    assert found[PAIRED].against == CONTINUED and found[PAIRED].verdict == "not run"  # its own alpha 0
 
 
 def test_effect_against_continued_clip_is_paired_by_seed(results: pd.DataFrame):
@@ -142,8 +142,8 @@ def test_continued_clip_is_alpha_zero_at_the_same_learning_rate():
     runs = pd.DataFrame([*rows("clip", 0, [0], raw_gap=0.7), *rows(DIAL, 0, [0], raw_gap=0.6)])
     assert pick_references(runs, CONTINUED, of_seeds(0)).raw_gap.tolist() == [0.6]
     assert pick_references(runs.head(1), CONTINUED, of_seeds(0)).raw_gap.isna().all()
-    second = pd.DataFrame(rows("tpc-cma", 0, [0], raw_gap=0.5))
-    assert pick_references(pd.concat([runs, second]), CONTINUED, of_seeds(0), "tpc-cma").raw_gap.tolist() == [0.5]
+    other = pd.DataFrame(rows(PAIRED, 0, [0], raw_gap=0.5))
+    assert pick_references(pd.concat([runs, other]), CONTINUED, of_seeds(0), PAIRED).raw_gap.tolist() == [0.5]
 
 
 def test_too_few_seeds_show_the_figure_without_a_verdict():
@@ -157,12 +157,13 @@ def test_mean_centring_of_one_model_is_judged_over_test_pairs():
     centred = rows(
         "mean-centering", 0, [0], centroid_gap=0.04, centroid_gap_low=0.02, centroid_gap_high=0.06, distribution_gap=0.5
     )
-    table = claims_table(pd.DataFrame([*rows("base", 0, [0], centroid_gap=0.8, distribution_gap=0.4), *centred]))
-    found = verdict_of(table[table.profile == "demo"], "C8", "centroid removed")
+    runs = pd.DataFrame([*rows("base", 0, [0], centroid_gap=0.8, distribution_gap=0.4), *centred])
+    table = claims_table(runs, ("demo",))
+    found = verdict_of(table, "C8", "centroid removed")
     # 1 - 0.04 / 0.8 = 95 %, between 1 - 0.06 / 0.8 = 92.5 % and 1 - 0.02 / 0.8 = 97.5 %; removed is read as 100 %
     assert (found.ours, found.low, found.high) == pytest.approx((95, 92.5, 97.5))
     assert (found.verdict, found.over) == ("as large", "test pairs")
-    left = verdict_of(table[table.profile == "demo"], "C8", "distribution left")
+    left = verdict_of(table, "C8", "distribution left")
     assert (left.ours, left.verdict, left.note) == (125, "not run", "chapter 02 shows it on one model")  # no bounds
 
 

@@ -5,11 +5,20 @@ import pandas as pd
 import pytest
 
 from tests.results_by_hand import HALF, one, rows, table_of
-from tpccma.evidence.compared import averages, compared_runs, effects, list_verdicts, missing_seeds, runs_by_profile
+from tpccma.evidence.compared import (
+    ORDER,
+    averages,
+    compared_runs,
+    effects,
+    list_verdicts,
+    missing_seeds,
+    runs_by_world,
+)
 from tpccma.evidence.table import BASE, CONTINUED
 from tpccma.evidence.verdicts import gain
 from tpccma.evidence.writing import spread, write_half
-from tpccma.runs.jobs import DIAL, SEEDS, first_round
+from tpccma.methods import PAIRED
+from tpccma.runs.jobs import DIAL, PHOTOGRAPHS, SCENES, SEEDS, planned_jobs
 
 
 def test_compared_runs_are_ordered_and_leave_out_ablations():
@@ -20,22 +29,25 @@ def test_compared_runs_are_ordered_and_leave_out_ablations():
         rows(DIAL, 0.05, i2t_recall_at_1=0.6, t2i_recall_at_1=0.2),
         rows("clip"),
         rows("base"),
-        rows("clip", profile="fashion"),
+        rows("clip", profile=PHOTOGRAPHS),
+        rows(PAIRED, 0.5),
+        rows(PAIRED, 0.0),  # continued CLIP a second time
     )
     runs = compared_runs(results, "demo")
-    assert list(runs.model.unique()) == ["base", "alpha 0.05", "alpha 0.5", "clip", "modgap"]
+    assert list(runs.model.unique()) == ["base", "alpha 0.05", "alpha 0.5", "paired, alpha 0.5", "clip", "modgap"]
     assert runs[runs.model == "alpha 0.05"].recall_at_1.tolist() == pytest.approx([0.4] * 3)
     assert runs[runs.model == "base"].recall_at_1.isna().all()
-    assert list(runs_by_profile(results)) == ["demo", "fashion"]
-    assert list(runs_by_profile(results[results.profile == "demo"])) == ["demo"]
+    assert list(runs_by_world(results)) == ["photographs"]
+    assert list(runs_by_world(results.replace({"demo": SCENES}))) == ["scenes", "photographs"]
 
 
 def test_missing_seeds_are_named():
-    jobs = [job for job in first_round("demo") if not job.method.startswith(f"{DIAL}-")]
+    jobs = [job for job in planned_jobs(SCENES) if job.method in ORDER]
     results = table_of(*(rows(job.method, job.alpha, (job.seed,)) for job in jobs))
-    assert missing_seeds(results, "demo").endswith("settings, every seed recorded.")
+    results["profile"] = SCENES
+    assert missing_seeds(results, SCENES).endswith("settings, every seed recorded.")
     cut = results[~((results.alpha == 0.3) & (results.seed > 1)) & (results.method != "fahim")]
-    assert missing_seeds(cut, "demo").endswith(
+    assert missing_seeds(cut, SCENES).endswith(
         f"2 lack seeds: alpha 0.3 (2 of {len(SEEDS)}), fahim (0 of {len(SEEDS)})."
     )
 

@@ -18,6 +18,7 @@ from tpccma.evidence.estimates import (
     runs_of,
 )
 from tpccma.evidence.writing import mark, spread
+from tpccma.methods import PAIRED
 from tpccma.runs.jobs import DIAL
 
 ARI = {"clustering_ari": "ARI"}
@@ -96,8 +97,9 @@ def test_two_profiles_side_by_side(results: pd.DataFrame):
 
 
 def test_missing_runs_are_named(results: pd.DataFrame):
-    said = missing_runs(results, [Setting("demo", "base"), Setting("demo", DIAL, 0.5), Setting("fashion", "base")])
-    lacking = f"demo base 0 (1 of 5), demo {DIAL} 0.5 (3 of 5), fashion base 0 (0 of 5)"
+    results = results.replace({DIAL: PAIRED})
+    said = missing_runs(results, [Setting("demo", "base"), Setting("demo", PAIRED, 0.5), Setting("fashion", "base")])
+    lacking = f"demo base 0 (1 of 5), demo {PAIRED} 0.5 (3 of 5), photographs base 0 (0 of 5)"
     assert said == f"Of 3 settings, 3 lack seeds: {lacking}."
     complete = pd.concat([results, rows("demo", "fahim", 0, [0.1] * 5)])
     assert missing_runs(complete, [Setting("demo", "fahim")]) == "1 settings, 5 runs: every seed is there."

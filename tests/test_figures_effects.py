@@ -1,5 +1,6 @@
 """What the figures of effects draw."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
@@ -30,10 +31,26 @@ def test_forest_has_a_panel_a_measure_and_a_mark_a_profile():
     assert [ax.get_title() for ax in shown] == ["raw gap", "CIDEr"]
     assert [label.get_text() for label in shown[0].get_yticklabels()] == ["one", "two"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["demo", "fashion"]
-    marks = shown[0].containers[0]
+    marks = shown[0].containers[1]
     assert marks[0].get_xdata().tolist() == [0.1, 0.1]
     whisker = marks[2][0].get_segments()[0]
     assert whisker[:, 0].tolist() == pytest.approx([0.0, 0.3])  # the interval, which is not symmetric here
+
+
+def test_forest_is_pale_where_there_may_be_no_change():
+    table = pd.concat(
+        [
+            tidy(["held"], "demo"),
+            tidy(["more"], "demo", low=0.05),
+            tidy(["less"], "demo", ours=-0.2, low=-0.3, high=-0.1),
+        ]
+    )
+    figure = plot_changes(table, "title", COLUMNS)
+    dark, pale = figure.axes[0].containers
+    places = [np.flatnonzero(~np.isnan(marks[0].get_xdata(orig=False))).tolist() for marks in (dark, pale)]
+    assert places == [[1, 2], [0]]  # the first interval begins at 0
+    assert (dark[0].get_alpha(), pale[0].get_alpha()) == (None, 0.35)
+    assert figure.legends == []  # of an only profile
 
 
 def test_scales_have_a_line_a_model():

@@ -82,7 +82,7 @@ def test_labels_are_moved_apart_as_little_as_possible():
 def test_feeds_have_a_line_a_model(runs: pd.DataFrame):
     figure = plot_feeds({"demo": runs, "fashion": runs[runs.method != "modgap"]})
     first, second = figure.axes
-    names = ["base", f"{DIAL}, α 0", f"{DIAL}, α 0.05", f"{DIAL}, α 1", "mean-centering", "modgap"]
+    names = ["base", "alpha 0", "alpha 0.05", "alpha 1", "mean-centering", "modgap"]
     assert [label.get_text() for label in first.get_yticklabels()] == names
     assert [label.get_text() for label in second.get_yticklabels()] == names[:-1]
     assert legend_of(figure) == ["raw-fed", "centred", "memory", "text-fed (bound)"]

@@ -8,16 +8,16 @@ from matplotlib import pyplot as plt
 from tpccma.evidence.league import league_table
 from tpccma.evidence.prediction import MEASURES
 from tpccma.figures.prediction import FAMILIES, KINDS, family_of, kind_of, plot_league, plot_prediction
-from tpccma.methods import ABLATIONS, METHODS
+from tpccma.methods import ABLATIONS, METHODS, PAIRED
 from tpccma.runs.jobs import DIAL
 
 
 @pytest.fixture
 def runs() -> pd.DataFrame:
-    """Seven alphas and four other methods; ARI falls with the distribution gap, not with the raw gap."""
+    """Six alphas, one of the first reading, four other methods; ARI falls with the distribution gap, not the raw."""
     alpha = np.arange(11) / 10
     gaps = {"raw_gap": [0.5, 0.7] * 5 + [0.6], "centroid_gap": 0.3 - 0.2 * alpha, "distribution_gap": 1 - alpha}
-    method = ["base", "clip", "realign", "fahim"] + [DIAL] * 7
+    method = ["base", "clip", "realign", "fahim"] + [DIAL] * 6 + [PAIRED]
     scores = {"clustering_ari": 0.2 + alpha, "cider": 1 + alpha}
     return pd.DataFrame({"profile": "demo", "method": method, "alpha": alpha, **gaps, **scores})
 
@@ -59,6 +59,6 @@ def test_scatter_has_a_mark_a_run_and_r_squared_above(runs: pd.DataFrame):
     last = figure.axes[2]  # ARI over the distribution gap
     assert last.get_title() == f"R² 1.00, of {DIAL} alone 1.00"
     drawn = {line.get_label(): len(line.get_xdata()) for line in last.lines}
-    assert (drawn["base"], drawn[f"{DIAL}, by alpha"]) == (1, 7)
+    assert (drawn["base"], drawn[f"{DIAL}, by alpha"], drawn[f"{PAIRED}, by alpha"]) == (1, 6, 1)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(FAMILIES)
     assert plot_prediction(runs.iloc[:0], {n: t.iloc[:0] for n, t in leagues.items()}, "fashion").axes

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from tests.results_by_hand import rows, table_of
-from tpccma.evidence.frontier import against_curve, front_table, pareto_front, rate_grid, standing_table
+from tpccma.evidence.frontier import against_curve, front_table, pareto_front, rate_choices, standing_table
 from tpccma.profiles import load_profile
-from tpccma.runs.jobs import DIAL
+from tpccma.runs.choices import GRID, SEEDS
+from tpccma.runs.jobs import DIAL, ONE_BASE, SCENES
 
 
 @pytest.fixture
@@ -75,17 +76,21 @@ def test_front_table_counts_the_seeds_that_agree():
 
 
 def test_learning_rates_say_what_was_chosen(tmp_path: Path):
+    used = load_profile(SCENES).training_of("clip").learning_rate
+    best = {"clip": used, "modgap": GRID[-1]}  # of all seeds; of modgap at an end of the grid
+    keys = {"profile": ONE_BASE, "diverged": 0}
+    trials = [
+        keys | {"method": method, "learning_rate": rate, "seed": seed, "score": 0.5 + 0.1 * (rate == top)}
+        for method, top in best.items()
+        for seed in SEEDS
+        for rate in GRID
+    ]
+    base = keys | {"method": "base", "learning_rate": 0.0, "seed": 0, "score": 0.4}
     path = tmp_path / "learning_rates.csv"
-    assert rate_grid(path, "demo").empty
-    used = load_profile("demo").training_of("clip").learning_rate
-    measures = {"zeroshot_top1": 0.9, "recall_at_1": 0.4, "clustering_ari": 0.5}
-    grid = [("clip", used / 2, 0.3), ("clip", used, 0.2), ("clip", used * 2, 0.1), ("modgap", 1e-9, 0.1)]
-    keys = ("profile", "method", "learning_rate", "score")
-    recorded = [{**dict(zip(keys, ("demo", *row), strict=True)), **measures} for row in grid]
-    pd.DataFrame(recorded).to_csv(path, index=False)
-    found = rate_grid(path, "demo")
-    assert found.index.tolist() == ["clip", "clip", "clip", "modgap"]
-    assert found.chosen.tolist() == [True, False, False, True]
-    assert found["in use"].tolist() == [False, True, False, False]
-    assert found["end of the grid"].tolist() == [True, False, True, True]
-    assert rate_grid(path, "fashion").empty
+    pd.DataFrame([*trials, base, {**base, "profile": "fashion"}]).to_csv(path, index=False)
+    found = rate_choices(path, SCENES)
+    assert found.index.tolist() == ["clip", "modgap"]
+    assert found.learning_rate.tolist() == [used, GRID[-1]]
+    assert found.base.tolist() == [0.4, 0.4] and found.at_end.tolist() == [False, True]
+    assert found["in use"].tolist() == [True, False]
+    assert rate_choices(path, "fashion").empty

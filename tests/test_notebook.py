@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
-from tpccma.notebook import compare_with_recorded, start_chapter
-from tpccma.runs.jobs import DIAL
+from tpccma.methods import PAIRED
+from tpccma.notebook import COLOURS, compare_with_recorded, draw_in_few_colours, start_chapter
 from tpccma.runs.records import KEYS, load_records
 
 ROOT = Path(__file__).parents[1]
@@ -42,14 +45,22 @@ def test_chapter_that_reads_results_loads_no_torch():
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_figures_are_set_against_the_range_of_the_recorded_seeds():
-    (recorded,) = [r for r in load_records(ROOT / "results") if [r[key] for key in KEYS] == ["demo", DIAL, 0.5, 0]]
-    near, far = (recorded | {"metrics": {"raw_gap": value, "cider": 0.0}} for value in (0.2551, 0.9))
-    tolerances = {"raw_gap": 0.01}
+def test_figures_are_set_against_the_recorded_run_of_the_same_fingerprint():
+    (recorded,) = [r for r in load_records(ROOT / "results") if [r[key] for key in KEYS] == ["demo", PAIRED, 0.5, 0]]
+    gap, tolerances = recorded["metrics"]["raw_gap"], {"raw_gap": 0.01}
+    near, far = (recorded | {"metrics": {"raw_gap": value}} for value in (gap + 0.009, gap + 0.011))
     table = compare_with_recorded(near, tolerances, ROOT / "results")
-    assert list(table.columns) == ["recorded seeds: 5", "this run"]
-    assert table.loc["raw gap", "this run"] == "as recorded"
-    assert compare_with_recorded(far, tolerances, ROOT / "results").loc["raw gap", "this run"] == "differs: 0.900"
-    assert compare_with_recorded(recorded, tolerances, ROOT / "results").columns[0] == "recorded seeds: 4"
-    unknown = compare_with_recorded(near | {"profile": "mine"}, tolerances, ROOT / "results")
-    assert unknown.loc["raw gap", "this run"] == "not recorded"
+    assert table.loc["raw gap"].to_dict() == {"recorded": f"{gap:.3f}", "this run": "as recorded"}
+    differs = compare_with_recorded(far, tolerances, ROOT / "results").loc["raw gap", "this run"]
+    assert differs == f"differs: {gap + 0.011:.3f}"
+    unknown = {"recorded": "–", "this run": "not recorded"}
+    for other in (near | {"fingerprint": "of another"}, recorded):  # a run is not compared with itself
+        assert compare_with_recorded(other, tolerances, ROOT / "results").loc["raw gap"].to_dict() == unknown
+
+
+def test_figures_are_drawn_in_few_colours():
+    figure = Figure(figsize=(2, 1))
+    figure.subplots().plot([0, 1])
+    drawn = Image.open(BytesIO(draw_in_few_colours(figure)))
+    assert drawn.mode == "P" and 1 < len(drawn.getcolors()) <= COLOURS
+    assert drawn.convert("RGB").getpixel((0, 0)) == (255, 255, 255)

@@ -13,6 +13,7 @@ from tpccma.evidence.prediction import (
     DISTRIBUTION,
     MEASURES,
     RENORMALISED,
+    VARIED,
     ceilings,
     correlation,
     leave_one_out,
@@ -21,7 +22,7 @@ from tpccma.evidence.prediction import (
     spearman,
     within,
 )
-from tpccma.methods import ABLATIONS, METHODS
+from tpccma.methods import METHODS
 from tpccma.metrics import measure_all
 from tpccma.runs.jobs import DIAL
 
@@ -151,7 +152,7 @@ def test_main_models_are_those_fixed_beforehand():
     others = {name for name, method in METHODS.items() if not method.dial}
     assert set(kept.method) == {"base", DIAL, *others}  # tpc-cma has alpha 0 alone here
     assert kept[kept.method == DIAL].alpha.tolist() == [0.5]  # alpha 0 is plain CLIP, which is there as "clip"
-    assert set(main_models(runs, ablations=True).method) == set(kept.method) | set(ABLATIONS)
+    assert set(main_models(runs, ablations=True).method) == {*kept.method, *VARIED}
 
 
 def test_alpha_zero_counts_where_the_profile_has_no_clip():

@@ -107,7 +107,7 @@ def test_training_evaluation_and_record_ask_for_no_network(tiny_profile: Profile
     check_quiet(folder, asked)
 
 
-@pytest.mark.parametrize("chapter", ["05_claims", pytest.param("01_gap_decomposition", marks=pytest.mark.deep)])
+@pytest.mark.parametrize("chapter", ["15_claims", pytest.param("01_gap_decomposition", marks=pytest.mark.deep)])
 def test_chapter_asks_for_no_network(chapter: str, tmp_path: Path):
     assert run_quietly(tmp_path / "book", "-c", CHAPTER, ROOT / f"notebooks/{chapter}.ipynb", ROOT) == ""
     assert (tmp_path / "book" / "executed.ipynb").is_file()

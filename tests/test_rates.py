@@ -304,18 +304,17 @@ def test_best_rate_is_that_of_the_largest_score_of_equal_ones_the_smallest():
     assert list(best_rates(table)) == ["clip", "modgap"]
 
 
-@pytest.mark.parametrize("name", ["demo", "fashion"])
-def test_profiles_hold_the_best_of_the_first_round(name: str):
+def test_the_demo_holds_the_best_of_the_first_round():
     path = Path(__file__).parents[1] / "results" / "learning_rates_first_round.csv"
-    profile, table = load_profile(name), pd.read_csv(path)
-    best = best_rates(table[table.profile == name])
-    tried = table[table.profile == name].groupby("method").learning_rate.apply(tuple).to_dict()
+    profile, table = load_profile("demo"), pd.read_csv(path)
+    best = best_rates(table[table.profile == "demo"])
+    tried = table[table.profile == "demo"].groupby("method").learning_rate.apply(tuple).to_dict()
     three = dict.fromkeys(SEARCHED - {"tpc-cma"}, (1e-4, 3e-4, 1e-3))
     assert tried == three | {"clip-refine": (1e-6, 1e-5, 1e-4)}
     assert {method: profile.training_of(method).learning_rate for method in best} == best
 
 
-@pytest.mark.parametrize(("profile", "tried_on"), [("demo-bases", "demo")])
+@pytest.mark.parametrize(("profile", "tried_on"), [("demo-bases", "demo"), ("fashion", "fashion")])
 def test_a_profile_has_the_rates_that_were_chosen(profile: str, tried_on: str):
     chosen = chosen_rates(read_trials(Path(__file__).parents[1] / "results" / TRIALS, tried_on))
     used = {name: load_profile(profile).training_of(name).learning_rate for name in chosen.index}

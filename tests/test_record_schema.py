@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import CENTRED
 from tpccma.cli import app
-from tpccma.evidence.frontier import rate_grid
+from tpccma.evidence.frontier import rate_choices
 from tpccma.evidence.table import load_results
 from tpccma.profiles import Profile
 from tpccma.runs.record import run_job
@@ -166,10 +166,12 @@ def test_csv_that_is_no_table_of_runs_is_named(text: str, named: str, tmp_path: 
 
 def test_learning_rates_are_read_as_strictly(tmp_path: Path):
     path = tmp_path / "learning_rates.csv"
-    row = "demo,clip,0.001,0.5\n"
-    path.write_text("profile,method,learning_rate,score\n" + row * 2)
-    for read in (lambda: read_table(path, RATE), lambda: rate_grid(path, "demo")):
-        with pytest.raises(ValueError, match=r"learning_rates\.csv is no table of runs: .*0\.001 stands there twice"):
+    row = "demo,clip,0.001,0,1,0.5\n"
+    path.write_text("profile,method,learning_rate,seed,stage,score\n" + row * 2)
+    for read in (lambda: read_table(path, RATE), lambda: rate_choices(path, "demo")):
+        with pytest.raises(
+            ValueError, match=r"learning_rates\.csv is no table of runs: .*0\.001(/0)? stands there twice"
+        ):
             read()
 
 

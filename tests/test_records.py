@@ -468,7 +468,8 @@ def test_trials_are_of_the_second_reading_as_it_is():
     ]
     for trial in trials:
         watched = load_profile(trial["profile"])  # which changes nothing in a training
-        unwatched = load_profile(watched, fine_tune__watch_steps=None)
+        rate = watched.fine_tune.learning_rate  # none had been chosen yet
+        unwatched = load_profile(watched, fine_tune__watch_steps=None, learning_rates={"tpc-cma": rate})
         assert trial["fingerprint"] == fingerprint(unwatched, "tpc-cma", trial["alpha"], 0)
         assert len(trial["code"]["training"]) == len(trial["code"]["evaluation"]) == 16
 

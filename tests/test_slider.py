@@ -300,10 +300,10 @@ def test_what_made_a_record_is_asked_for_and_read_last(record: SliderRecord):
 
 
 def test_the_recorded_slider_is_small_and_asks_for_nothing():
-    path = slider_path("demo", ROOT / "results")
+    path = slider_path("demo-bases", ROOT / "results")
     if not path.is_file():
-        pytest.skip("no slider is recorded: run `tpccma slider --profile demo`")
-    html = slider_html(load_slider("demo", ROOT / "results"))
+        pytest.skip("no slider is recorded: run `tpccma slider --profile demo-bases`")
+    html = slider_html(load_slider("demo-bases", ROOT / "results"))
     assert len(html.encode()) + _beside() < MOST
     assert re.findall(r'(?:src|href)="(?!data:)[^"]*"', html) == []
 

@@ -23,15 +23,16 @@ from tpccma.evidence.readme import (
 )
 from tpccma.evidence.table import load_results
 from tpccma.figures.claims import FIGURE, plot_claims, write_readme
-from tpccma.runs.jobs import DIAL
+from tpccma.methods import PAIRED
+from tpccma.runs.jobs import DIAL, SCENES
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def results() -> pd.DataFrame:
-    """One base, three seeds of alpha 0, 0.05 and 0.5 of the first reading."""
-    return pd.DataFrame(
+    """One base, three seeds of alpha 0, 0.05 and 0.5 of the second reading, on the scenes."""
+    runs = pd.DataFrame(
         [
             *rows("base", 0, [0], raw_gap=0.8, clustering_ari=0.2, zeroshot_top1=0.8),
             *rows(DIAL, 0, [0, 1, 2], raw_gap=0.4, clustering_ari=0.4, zeroshot_top1=0.8),
@@ -39,12 +40,13 @@ def results() -> pd.DataFrame:
             *rows(DIAL, 0.5, [0, 1, 2], raw_gap=0.2, clustering_ari=[0.39, 0.40, 0.41]),
         ]
     )
+    return runs.assign(profile=SCENES)
 
 
 @pytest.fixture(scope="module")
-def with_second(results: pd.DataFrame) -> pd.DataFrame:
-    second = results[results.alpha > 0].assign(method="tpc-cma", raw_gap=0.1)
-    return both_readings(pd.concat([results, second]))
+def with_first(results: pd.DataFrame) -> pd.DataFrame:
+    first = results[results.alpha > 0].assign(method=PAIRED, raw_gap=0.1)
+    return both_readings(pd.concat([results, first]))
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +68,14 @@ def test_strip_has_a_mark_a_word_and_a_number(table: pd.DataFrame):
     assert shown.loc["C2", "scenes"] == "✕ beyond it 19.0 points"
     assert shown.loc["C4", "scenes"] == "● as large 0.20"
     assert shown.loc["C6/C7", "scenes"] == "not run; not run"
-    assert (lead(table), "`tpc-cma` has not been run" in describe_strip(table)) == (DIAL, True)
+    assert (lead(table), "`tpc-cma-paired` has not been run" in describe_strip(table)) == (DIAL, True)
 
 
-def test_strip_puts_the_second_reading_first_and_the_other_in_brackets(with_second: pd.DataFrame):
-    shown = strip(with_second)
-    assert shown.loc["C3", "scenes"] == "● as large 88 % (● 75 %)"  # 1 - 0.1 / 0.8 = 87.5 %, within 1.25 * 82.3
-    assert lead(with_second) == "tpc-cma"
-    assert describe_strip(with_second).startswith(
+def test_strip_puts_the_second_reading_first_and_the_other_in_brackets(with_first: pd.DataFrame):
+    shown = strip(with_first)
+    assert shown.loc["C3", "scenes"] == "● as large 75 % (● 88 %)"  # 1 - 0.1 / 0.8 = 87.5 %, within 1.25 * 82.3
+    assert lead(with_first) == "tpc-cma"
+    assert describe_strip(with_first).startswith(
         "Effects of `tpc-cma` against the base; in brackets those of `tpc-cma-"
     )
 
@@ -90,26 +92,25 @@ def test_marks_are_named():
 
 
 def test_primary_table(table: pd.DataFrame):
-    shown = primary_table(table[table.method == DIAL], "demo")
+    shown = primary_table(table[table.method == DIAL], SCENES)
     assert list(shown.index) == list(CLAIMS)
-    expected = ["raw", "82.3 %", "75.0 [75.0, 75.0] %", "seeds", "0.91", "as large", "< 0.001", "which gap counts"]
-    assert shown.loc["C3"].tolist() == expected
-    assert shown.loc["C5"].tolist()[2:7] == ["–", "–", "–", "not run", "–"]
+    assert shown.loc["C3"].tolist() == ["82.3 %", "75.0 [75.0, 75.0] %", "seeds", "0.91", "as large", "< 0.001"]
+    assert shown.loc["C5"].tolist()[1:] == ["–", "–", "–", "not run", "–"]
 
 
 def test_full_table(table: pd.DataFrame):
-    full = full_table(table[table.method == DIAL], "demo")
+    full = full_table(table[table.method == DIAL], SCENES)
     assert full.loc[("C3", "raw *"), "paper"] == "82.3 %"
     assert full.loc[("C3", "raw *"), "verdict, continued CLIP"] == "smaller"  # 1 - 0.2 / 0.4 = 50 %
     assert full.loc[("C3", "raw squared"), "verdict, base"] == "as large"
     assert full.loc[("C4", "absolute *"), "verdict, continued CLIP"] == "undecided, no direction"
     assert full.loc[("C6", "ARI by paired *"), "verdict, base"] == "not run"
-    alone = full_table(table[(table.claim == "C8") & (table.method == DIAL)], "demo")  # has one reference only
+    alone = full_table(table[(table.claim == "C8") & (table.method == DIAL)], SCENES)  # has one reference only
     assert list(alone.columns) == ["paper", "ours", "verdict", "note"]
 
 
 def test_description_is_of_the_primary_reading(results: pd.DataFrame):
-    table = claims_table(results, ("demo",))
+    table = claims_table(results, (SCENES,))
     # 0.19, 0.20 and 0.21: 0.2 -+ 0.0248; against continued CLIP -0.01, 0 and 0.01
     assert describe(table[table.claim == "C4"]) == (
         "as large, 0.200 [0.175, 0.225] ARI, 1.01 times the paper's (against continued CLIP: undecided, no direction)"
@@ -140,11 +141,12 @@ def test_readme_is_written_between_its_markers(table: pd.DataFrame, tmp_path: Pa
         write_readme(table, tmp_path)
 
 
-def test_a_terminal_shows_both_readings_of_the_method(with_second: pd.DataFrame):
-    lines = plain_text(with_second).splitlines()
+def test_a_terminal_shows_both_readings_of_the_method(with_first: pd.DataFrame):
+    lines = plain_text(with_first).splitlines()
     start = lines.index("C3  gap reduction at alpha 0.5: 82.3 %; hangs on which gap counts")
-    assert lines[start + 1] == "    demo, tpc-cma: as large, 87.5 [87.5, 87.5] %, 1.06 times the paper's"
-    assert f"    demo, {DIAL}: as large, 75.0" in "\n".join(lines[start:])
+    expected = "as large, 87.5 [87.5, 87.5] %, 1.06 times the paper's"
+    assert f"    {SCENES}, {PAIRED}: {expected}" in lines[start:]
+    assert f"    {SCENES}, {DIAL}: as large, 75.0" in "\n".join(lines[start:])
 
 
 def test_readme_holds_what_the_recorded_results_give(recorded: pd.DataFrame):

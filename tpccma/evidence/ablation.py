@@ -63,9 +63,6 @@ def label_of(method: str) -> str:
     return f"all of {method}"
 
 
-WHOLE = label_of(DIAL)
-
-
 def whole(profile: str, method: str = DIAL) -> Setting:
     """Return the whole method at the ablations' alpha."""
     return Setting(profile, method, ABLATION_ALPHA)
@@ -146,16 +143,6 @@ def count_diverged(results: pd.DataFrame, profile: str) -> pd.DataFrame:
     said = {method: f"{row['sum']:.0f} of {row['size']:.0f}" for method, row in counts.iterrows()}
     rows = {rate: [said.get(method, NOTHING) for method in methods] for rate, methods in CURRICULUM.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["curriculum", "alpha fixed"])
-
-
-def anchors(profile: str) -> dict[str, Setting]:
-    """Return the runs of the first reading that differ in the share of the anchor phase alone."""
-    named = parts(profile, PAIRED)
-    return {
-        "anchor 0": named["anchor 0"],
-        f"anchor 0.15 ({label_of(PAIRED)})": whole(profile, PAIRED),
-        "anchor 0.3": named["anchor 0.3"],
-    }
 
 
 def starred(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """What the logit scale of the base model decides: gaps, effects and verdicts on bases at several scales.
 
-Each family, "demo" or "fashion", has bases whose logit scale was fixed at 20, 50 or 100, or learned; 100 is the plain
-profile.
+Each family, "scenes" or "photographs", has bases whose logit scale was fixed at 20, 50 or 100, or learned. Those at 100
+are the ones of the other chapters; of the scenes' other scales the seeds share one base.
 """
 
 import pandas as pd
@@ -12,9 +12,18 @@ from tpccma.evidence.paper import R_SQUARED
 from tpccma.evidence.prediction import PREDICTED, main_models, predict
 from tpccma.evidence.verdicts import VERDICTS, judge
 from tpccma.evidence.writing import write
-from tpccma.runs.jobs import DIAL
+from tpccma.runs.jobs import DIAL, PHOTOGRAPHS, SCENES
 
-SCALES = {"20": "-scale-20", "50": "-scale-50", "100": "", "learned": "-scale-learned"}
+FAMILIES = {
+    "scenes": {"20": "demo-scale-20", "50": "demo-scale-50", "100": SCENES, "learned": "demo-scale-learned"},
+    "photographs": {
+        "20": "fashion-scale-20",
+        "50": "fashion-scale-50",
+        "100": PHOTOGRAPHS,
+        "learned": "fashion-scale-learned",
+    },
+}
+SCALES = tuple(FAMILIES["scenes"])
 MODELS = {"base": ("base", 0.0), "continued CLIP": (DIAL, 0.0), "alpha 0.05": (DIAL, 0.05)}
 MODELS |= {"alpha 0.5": (DIAL, 0.5)}
 CLAIMS_RUN = ("C1", "C2", "C3", "C4", "C5")
@@ -23,8 +32,8 @@ CLAIMS_RUN = ("C1", "C2", "C3", "C4", "C5")
 def scale_settings(family: str) -> dict[str, dict[str, Setting]]:
     """Return the settings of a family: scale to model to setting."""
     return {
-        scale: {model: Setting(family + suffix, *setting) for model, setting in MODELS.items()}
-        for scale, suffix in SCALES.items()
+        scale: {model: Setting(profile, *setting) for model, setting in MODELS.items()}
+        for scale, profile in FAMILIES[family].items()
     }
 
 
@@ -33,7 +42,7 @@ def scale_levels(results: pd.DataFrame, family: str, measures: dict[str, str] = 
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
-        family: "demo" or "fashion".
+        family: "scenes" or "photographs".
         measures: columns of the results, to their labels.
 
     Returns:
@@ -50,7 +59,7 @@ def scale_changes(
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
-        family: "demo" or "fashion".
+        family: "scenes" or "photographs".
         against: "base" or "continued CLIP", of the same scale.
         measures: columns of the results, to their labels.
 
@@ -70,12 +79,12 @@ def verdicts_by_scale(results: pd.DataFrame, family: str) -> pd.DataFrame:
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
-        family: "demo" or "fashion".
+        family: "scenes" or "photographs".
 
     Returns:
         Verdicts; a row a claim, reading and reference, a column a scale.
     """
-    profiles = {family + suffix: scale for scale, suffix in SCALES.items()}
+    profiles = {profile: scale for scale, profile in FAMILIES[family].items()}
     table = claims_table(results, tuple(profiles))
     table = table[table.claim.isin(CLAIMS_RUN)].assign(scale=table.profile.map(profiles))
     index = ["claim", "reading", "against"]
@@ -115,13 +124,13 @@ def pooled_predictions(results: pd.DataFrame, family: str) -> pd.DataFrame:
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
-        family: "demo" or "fashion".
+        family: "scenes" or "photographs".
 
     Returns:
         Strings; one row a task and choice of models: the four models that every base has, or all models of every base.
         R² of the paired distribution gap and of the raw gap, their difference, with intervals, and the verdict on C6.
     """
-    runs = results[results.profile.isin([family + suffix for suffix in SCALES.values()])]
+    runs = results[results.profile.isin(FAMILIES[family].values())]
     four = runs[pd.MultiIndex.from_frame(runs[["method", "alpha"]]).isin(MODELS.values())]
     rows = []
     for models, part in (("four of every base", four), ("all of every base", main_models(runs))):

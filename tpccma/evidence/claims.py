@@ -17,9 +17,9 @@ from tpccma.evidence.prediction import prediction_readings
 from tpccma.evidence.primary import CENTRING, PRIMARY, READINGS, Reading
 from tpccma.evidence.table import BASE, CONTINUED, DIALS, pick, pick_references
 from tpccma.evidence.verdicts import MIN_SEEDS, NONE, Estimate, direction, judge, reduction
-from tpccma.runs.jobs import DIAL
+from tpccma.runs.jobs import DIAL, WORLDS
 
-PROFILES = ("demo", "fashion", "paper")
+PROFILES = (*WORLDS, "paper")
 PAIRS = "test pairs"
 MEASURED = {column for reading in READINGS for column in reading.columns}
 BOUNDS = {f"{column}_{end}" for column in MEASURED for end in ("low", "high")}

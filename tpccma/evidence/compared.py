@@ -9,54 +9,52 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from tpccma.evidence.table import BASE, pick, pick_references
+from tpccma.evidence.table import BASE, named, pick, pick_references
 from tpccma.evidence.verdicts import difference, seed_interval
 from tpccma.evidence.writing import tidy
-from tpccma.methods import ABLATIONS
-from tpccma.runs.jobs import DIAL, OTHERS, SEEDS, first_round
+from tpccma.methods import FULL, PAIRED
+from tpccma.runs.jobs import OTHERS, SEEDS, WORLDS, planned_jobs
 
-PROFILES = ("demo", "fashion")
 CONTINUED_MODEL = "alpha 0"
 GAP = "raw_gap"
 TASKS = ("zeroshot_top1", "recall_at_1", "clustering_ari", "cider")
 MEASURES = (GAP, *TASKS)
-ORDER = ["base", DIAL, *OTHERS]
+ORDER = [BASE, FULL, PAIRED, *OTHERS]
 
 
 def compared_runs(results: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """Pick a profile's runs of the methods that are compared: all but ablations.
+    """Pick a profile's runs of the methods that are compared: all but ablations, and continued CLIP a second time.
 
     Args:
         results: from `tpccma.evidence.table.load_results`.
         profile: as in the results.
 
     Returns:
-        Base, the dial by alpha, then the others; with ``recall_at_1``, the mean of both directions [ours].
+        Base, both readings of the method by alpha, then the others; with ``recall_at_1``, the mean of both directions
+        [ours].
     """
     runs = results[(results.profile == profile) & results.method.isin(ORDER)]
+    runs = runs[(runs.method != PAIRED) | (runs.alpha > 0)]
     recalls = runs.reindex(columns=["i2t_recall_at_1", "t2i_recall_at_1"]).mean(axis=1, skipna=False)
     runs = runs.assign(recall_at_1=recalls, rank=runs.method.map(ORDER.index))
     return runs.sort_values(["rank", "alpha", "seed"]).drop(columns="rank").reset_index(drop=True)
 
 
-def runs_by_profile(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Pick the `compared_runs` of each of `PROFILES` that has any."""
-    return {name: runs for name in PROFILES if len(runs := compared_runs(results, name))}
+def runs_by_world(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Pick the `compared_runs` of each of ``tpccma.runs.jobs.WORLDS`` that has any, by the name that readers know."""
+    return {world: runs for name, world in WORLDS.items() if len(runs := compared_runs(results, name))}
 
 
 def missing_seeds(results: pd.DataFrame, profile: str) -> str:
-    """Say in a sentence which settings of `tpccma.runs.jobs.first_round` lack seeds in the results."""
+    """Say in a sentence which settings that `tpccma.runs.jobs.planned_jobs` lists and this compares lack seeds."""
     runs = compared_runs(results, profile)
-    planned = [(job.method, job.alpha) for job in first_round(profile) if job.method not in ABLATIONS]
-    counts = {setting: len(pick(runs, *setting)) for setting in dict.fromkeys(planned)}
-    lacking = [
-        f"{f'alpha {alpha:g}' if method == DIAL else method} ({count} of {len(SEEDS)})"
-        for (method, alpha), count in counts.items()
-        if count < len(SEEDS)
-    ]
+    planned = [(job.method, job.alpha) for job in planned_jobs(profile) if job.method in ORDER]
+    counts = {each: len(pick(runs, *each)) for each in dict.fromkeys(planned) if each != (PAIRED, 0)}
+    lacking = [f"{named(*each)} ({count} of {len(SEEDS)})" for each, count in counts.items() if count < len(SEEDS)]
+    world = WORLDS.get(profile, profile).capitalize()
     if not lacking:
-        return f"{profile}: {len(counts)} settings, every seed recorded."
-    return f"{profile}: of {len(counts)} settings, {len(lacking)} lack seeds: {', '.join(lacking)}."
+        return f"{world}: {len(counts)} settings, every seed recorded."
+    return f"{world}: of {len(counts)} settings, {len(lacking)} lack seeds: {', '.join(lacking)}."
 
 
 def averages(runs: pd.DataFrame, measures: Iterable[str]) -> pd.DataFrame:

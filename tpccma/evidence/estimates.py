@@ -12,7 +12,7 @@ import pandas as pd
 from tpccma.evidence.table import SCALE_FREE, bases_of, pick
 from tpccma.evidence.verdicts import Estimate, difference, seed_interval
 from tpccma.evidence.writing import head_in_one_line, spread, tidy
-from tpccma.runs.jobs import DIAL, planned_jobs
+from tpccma.runs.jobs import DIAL, WORLDS, planned_jobs
 
 KEYS = ("model", "profile", "measure")
 OUTCOMES = {
@@ -188,9 +188,9 @@ def missing_runs(results: pd.DataFrame, settings: list[Setting]) -> str:
     )
     counts = {setting: len(runs_of(results, setting)) for setting in settings}
     lacking = [
-        f"{profile} {method} {alpha:g} ({counts[profile, method, alpha]} of {planned[profile, method, alpha]})"
-        for profile, method, alpha in settings
-        if counts[profile, method, alpha] < planned[profile, method, alpha]
+        f"{WORLDS.get(each.profile, each.profile)} {each.method} {each.alpha:g} ({count} of {planned[each]})"
+        for each, count in counts.items()
+        if count < planned[each]
     ]
     if not lacking:
         return f"{len(counts)} settings, {sum(counts.values())} runs: every seed is there."

@@ -18,15 +18,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tpccma.evidence.compared import DIAL, GAP, TASKS, averages
+from tpccma.evidence.compared import GAP, TASKS, averages
 from tpccma.evidence.verdicts import MIN_SEEDS, NONE, Estimate, seed_interval
 from tpccma.evidence.writing import lay_out, spread, write_half
 from tpccma.profiles import load_profile
-from tpccma.runs.records import best_rates
-from tpccma.runs.tables import RATE, read_table
+from tpccma.runs.choices import chosen_rates
+from tpccma.runs.jobs import DIAL, ONE_BASE, SCENES
+from tpccma.runs.tables import TRIAL, read_table
 
 SIGNS = {"above": "▲ ", "below": "▼ "}
-RATE_COLUMNS = ["profile", "method", "learning_rate", "zeroshot_top1", "recall_at_1", "clustering_ari", "score"]
+TRIED_ON = {SCENES: ONE_BASE}
 
 
 def against_curve(runs: pd.DataFrame, tasks: Iterable[str] = TASKS, dial: str = DIAL) -> pd.DataFrame:
@@ -36,24 +37,28 @@ def against_curve(runs: pd.DataFrame, tasks: Iterable[str] = TASKS, dial: str = 
         A tidy table of scores minus the curve's, n the seeds compared, and a column ``standing`` by the rule at the top
         of this module.
     """
-    curves = dict(list(runs[runs.method == dial].groupby("seed")))
-    others = runs[(runs.method != dial) & runs.seed.isin(curves)]
+    points = runs[runs.method == dial]
+    others = runs[(runs.method != dial) & runs.seed.isin(points.seed)]
+    curves = {task: _curves(points, task) for task in tasks if task in runs}
     rows = [
-        {"model": model, "measure": task, **_stand(_place_runs(part, curves, task))}
+        {"model": model, "measure": task, **_stand(_place_runs(part, own, task))}
         for model, part in others.groupby("model", sort=False)
-        for task in tasks
-        if task in runs
+        for task, own in curves.items()
     ]
     return pd.DataFrame(rows, columns=["model", "measure", *Estimate._fields, "standing"])
 
 
-def _place_runs(runs: pd.DataFrame, curves: dict[int, pd.DataFrame], task: str) -> pd.DataFrame:
+def _curves(points: pd.DataFrame, task: str) -> dict[int, np.ndarray]:
+    """Lay out each seed's curve: gaps, ascending, and scores; none for a seed of fewer than two points."""
+    known = points[["seed", GAP, task]].dropna().sort_values(GAP)
+    curves = {seed: part[[GAP, task]].to_numpy().T for seed, part in known.groupby("seed")}
+    return {seed: curve for seed, curve in curves.items() if curve.shape[1] > 1}
+
+
+def _place_runs(runs: pd.DataFrame, curves: dict[int, np.ndarray], task: str) -> pd.DataFrame:
     """Place runs on the curve of their seed: a row each, see `_place`; none where the score or the curve is unknown."""
-    placed = []
-    for run in runs.dropna(subset=task).to_dict("records"):
-        curve = curves[run["seed"]][[GAP, task]].dropna().sort_values(GAP)
-        if len(curve) > 1:
-            placed.append(_place(run[GAP], run[task], *curve.to_numpy().T))
+    known = runs[["seed", GAP, task]].dropna(subset=task)
+    placed = [_place(gap, score, *curves[seed]) for seed, gap, score in known.itertuples(index=False) if seed in curves]
     return pd.DataFrame(placed, columns=["side", "above"])
 
 
@@ -115,23 +120,21 @@ def front_table(runs: pd.DataFrame, tasks: Iterable[str] = TASKS) -> pd.DataFram
     return cells[(cells != "").any(axis=1)]
 
 
-def rate_grid(path: str | Path, profile: str) -> pd.DataFrame:
-    """Read a profile's grid of learning rates.
+def rate_choices(path: str | Path, profile: str) -> pd.DataFrame:
+    """Read which learning rate was chosen of every trained method, by the protocol of `tpccma.runs.choices`.
 
     Args:
-        path: of the table that `tpccma.runs.rates.search_rates` writes; may be missing.
-        profile: its name.
+        path: of the table that `tpccma.runs.rates.search_rates` writes.
+        profile: its name; the scenes' rates were tried on "demo", whose base is that of seed 0.
 
     Returns:
-        The rows recorded, by method, with columns that say whether a rate is chosen, whether it is in use in the
-        profile, and whether it is the smallest or largest that was tried of its method.
+        The rows of `tpccma.runs.choices.chosen_rates`, and ``in use``, whether the profile has the rate.
+
+    Raises:
+        ValueError: see `tpccma.runs.tables.read_table`.
     """
-    table = read_table(path, RATE) if Path(path).is_file() else pd.DataFrame(columns=RATE_COLUMNS)
-    table = table[table.profile == profile].drop(columns="profile").reset_index(drop=True)
-    settings, rates = load_profile(profile), table.learning_rate.astype(float)
-    used = table.method.map(lambda name: settings.training_of(name).learning_rate).astype(float)
-    tried = rates.groupby(table.method)
-    table["chosen"] = np.isclose(rates, table.method.map(best_rates(table)).astype(float))
-    table["in use"] = np.isclose(rates, used)
-    table["end of the grid"] = (rates == tried.transform("min")) | (rates == tried.transform("max"))
-    return table.set_index("method")
+    trials = read_table(path, TRIAL)
+    chosen = chosen_rates(trials[trials.profile == TRIED_ON.get(profile, profile)])
+    settings = load_profile(profile)
+    used = [settings.training_of(name).learning_rate for name in chosen.index]
+    return chosen.assign(**{"in use": np.isclose(used, chosen.learning_rate.astype(float))})

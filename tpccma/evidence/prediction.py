@@ -17,9 +17,9 @@ import pandas as pd
 
 from tpccma.evidence.intervals import Tested
 from tpccma.evidence.paper import R_SQUARED
-from tpccma.evidence.table import DIALS, SCALE_FREE
+from tpccma.evidence.table import BASE, DIALS, SCALE_FREE
 from tpccma.evidence.verdicts import MIN_METHODS, MIN_SETTINGS, NONE, Estimate, judge
-from tpccma.methods import ABLATIONS
+from tpccma.methods import ABLATIONS, FLOOR, SECOND_ABLATIONS, SECOND_CURRICULUM
 from tpccma.runs.jobs import DIAL, OTHERS
 
 SETTING = ["profile", "method", "alpha"]
@@ -74,6 +74,8 @@ MEASURES = {
 PREDICTED = {"ARI": "clustering_ari", "CIDEr raw-fed": "cider"}
 READINGS = DISTRIBUTION | {SCALE_FREE: "scale-free"} | RENORMALISED  # of the distribution gap, for C6
 
+VARIED = {*ABLATIONS, *SECOND_ABLATIONS, SECOND_CURRICULUM, FLOOR}  # either reading with something changed
+
 
 class Prediction(NamedTuple):
     """How well a measure and the raw gap predict a task: R² of the `measure`, of the `raw` gap, their `difference`.
@@ -103,7 +105,7 @@ def main_models(runs: pd.DataFrame, ablations: bool = False) -> pd.DataFrame:
     Returns:
         Those rows.
     """
-    counted = {"base", *DIALS, *OTHERS, *(ABLATIONS if ablations else ())}
+    counted = {BASE, *DIALS, *OTHERS} | (VARIED if ablations else set())
     with_clip = runs.profile.isin(runs.profile[runs.method == "clip"])
     twice = runs.method.isin(DIALS) & (runs.alpha == 0) & with_clip
     return runs[runs.method.isin(counted) & ~twice]

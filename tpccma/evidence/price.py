@@ -11,10 +11,11 @@ Legend as in `tpccma.evidence.compared`.
 
 import pandas as pd
 
-from tpccma.evidence.compared import DIAL, effects
+from tpccma.evidence.compared import effects
 from tpccma.evidence.table import CONTINUED
 from tpccma.evidence.verdicts import gain, points_gained
 from tpccma.evidence.writing import spread, write_half
+from tpccma.runs.jobs import DIAL
 
 RANKS = {"effective_rank_image": "image rank, %", "effective_rank_text": "text rank, %"}
 ACCURACY = {"zeroshot_top1": "zero-shot, points"}

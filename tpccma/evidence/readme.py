@@ -15,10 +15,9 @@ from tpccma.evidence.table import BASE, CONTINUED, DIALS
 from tpccma.evidence.verdicts import VERDICTS
 from tpccma.evidence.writing import NOTHING, write_effect, write_paper, write_short, write_verdict
 from tpccma.files import write_whole
-from tpccma.runs.jobs import DIAL
+from tpccma.runs.jobs import DIAL, WORLDS
 
 BEGIN, END = "<!-- claims: begin, by tpccma claims --readme -->", "<!-- claims: end -->"
-WORLDS = {"demo": "scenes", "fashion": "photographs"}
 IN_ONE_ROW = (("C1",), ("C2",), ("C3",), ("C4",), ("C5",), ("C6", "C7"), ("C8",))
 
 
@@ -101,8 +100,8 @@ def primary_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
         profile: one that it holds.
 
     Returns:
-        Strings, a row a claim: reading, the paper's figure, ours with its interval and what that is over, ours over the
-        paper's, verdict, p after Holm's correction for eight readings (what is below 0.05 survives it), hangs on.
+        Strings, a row a claim: the paper's figure, ours with its interval and what that is over, ours over the
+        paper's, verdict, p after Holm's correction for eight readings (what is below 0.05 survives it).
     """
     rows = {row.claim: _primary_row(row) for row in primary_readings(table[table.profile == profile]).itertuples()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
@@ -110,14 +109,12 @@ def primary_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
 
 def _primary_row(row: pd.Series) -> dict[str, str]:
     return {
-        "reading": row.reading,
         "paper": write_paper(row),
         "ours": write_effect(row),
         "interval over": row.over or NOTHING,
         "ours / paper's": write_ratio(row) or NOTHING,
         "verdict": write_verdict(row),
         "p, Holm": NOTHING if np.isnan(row.holm) else write_p(row.holm),
-        "hangs on": HANGS_ON[row.claim],
     }
 
 

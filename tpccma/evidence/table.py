@@ -29,8 +29,8 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
         profile: keep this profile only.
 
     Returns:
-        One row a run, and two columns more: ``model``, which names it in figures, "alpha 0.5" for `DIAL`, else the
-        method; and ``record``, the path of its record where that lies beside the CSV, else empty.
+        One row a run, and two columns more: ``model``, which names it in figures, see `named`; and
+        ``record``, the path of its record where that lies beside the CSV, else empty.
 
     Raises:
         FileNotFoundError: if there is no CSV.
@@ -42,7 +42,7 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
     if text is None and not path.is_file():
         raise FileNotFoundError(f"no {path} and no records there: name their folder, or record runs by `tpccma sweep`")
     table = read_table(path, text=text)
-    table["model"] = table.method.where(table.method != DIAL, "alpha " + table.alpha.map("{:g}".format))
+    table["model"] = [named(*setting) for setting in zip(table.method, table.alpha, strict=True)]
     table["record"] = _records_of(table, {str(path) for path in record_paths(results_dir)}, results_dir)
     table[SCALE_FREE] = table.get(SCALE_FREE, scale_free_gap(table)).fillna(scale_free_gap(table))
     if profile is not None:
@@ -50,6 +50,13 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
         if table.empty:
             raise ValueError(f"{path} has no run of profile {profile!r}")
     return table
+
+
+def named(method: str, alpha: float) -> str:
+    """Name a setting for a reader: "alpha 0.5" of `DIAL`, "paired, alpha 0.5" of the first reading, else the method."""
+    if method not in DIALS:
+        return method
+    return f"{'' if method == DIAL else 'paired, '}alpha {alpha:g}"
 
 
 def scale_free_gap(table: pd.DataFrame) -> pd.Series:

@@ -36,7 +36,11 @@ VERDICT_STYLES = {
 }
 
 
-def plot_changes(table: pd.DataFrame, title: str, measures: dict[str, str] = OUTCOMES) -> Figure:
+# Nine of the outcomes, three rows of panels: retrieval goes the same way in both directions.
+DRAWN = {measure: label for measure, label in OUTCOMES.items() if measure != "i2t_recall_at_1"}
+
+
+def plot_changes(table: pd.DataFrame, title: str, measures: dict[str, str] = DRAWN) -> Figure:
     """Draw changes as a forest: a panel a measure, a line a row, a mark a profile.
 
     Args:
@@ -45,7 +49,8 @@ def plot_changes(table: pd.DataFrame, title: str, measures: dict[str, str] = OUT
         measures: columns of the results, to their labels.
 
     Returns:
-        Panels three to a row; a mark is the mean over seeds, a whisker its interval, the black line no change.
+        Panels three to a row; a mark is the mean over seeds, a whisker its interval, the black line no change. Pale is
+        what may be no change: its interval holds 0, or there is none.
     """
     models, rows = table.model.unique(), -(-len(measures) // 3)
     size = (9.2, 1.2 + rows * (0.9 + 0.27 * len(models)))
@@ -59,17 +64,20 @@ def plot_changes(table: pd.DataFrame, title: str, measures: dict[str, str] = OUT
     for ax in panels.flat[len(measures) :]:
         ax.axis("off")
     figure.suptitle(title, fontsize=12, fontweight="bold")
-    legend_below(figure, panels.flat[0], 2)
+    if table.profile.nunique() > 1:
+        legend_below(figure, panels.flat[0], 2)
     return figure
 
 
 def _draw_changes(ax: Axes, table: pd.DataFrame, models: np.ndarray, profiles: np.ndarray) -> None:
     ax.axvline(0, color="black", linewidth=0.9, zorder=1)
     for place, (profile, style) in enumerate(zip(profiles, PROFILE_STYLES, strict=False)):
-        part = table[table.profile == profile].set_index("model").reindex(models)
+        part = table[table.profile == profile].set_index("model")[["ours", "low", "high"]].reindex(models)
         shift = 0.17 * (2 * place - 1) if len(profiles) > 1 else 0
         style = {**mark_style(*style, size=5), "elinewidth": 1.2, "zorder": 3}
-        draw_estimates(ax, np.arange(len(models)) + shift, part, sideways=True, label=profile, **style)
+        sure = (part.low > 0) | (part.high < 0)
+        for shown, look in ((sure, {"label": profile}), (~sure, {"alpha": 0.35})):
+            draw_estimates(ax, np.arange(len(models)) + shift, part.where(shown), sideways=True, **style, **look)
 
 
 def plot_scales(levels: dict[str, pd.DataFrame], measures: dict[str, str]) -> Figure:

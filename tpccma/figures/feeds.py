@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tpccma.evidence.compared import DIAL, averages
+from tpccma.evidence.compared import averages
 from tpccma.evidence.feeds import BOUND, FEEDS
 from tpccma.evidence.paper import CIDER_GAIN
 from tpccma.figures.style import PALETTE, REFERENCES, TEXT, draw_estimates, label_alphas, legend_below, mark_style
@@ -50,8 +50,7 @@ def _draw_feeds(ax: Axes, runs: pd.DataFrame) -> None:
         draw_estimates(ax, np.arange(len(models)) + shift, part, sideways=True, label=label, linestyle="none", **style)
     for row in range(0, len(models), 2):
         ax.axhspan(row - 0.5, row + 0.5, color="0.95", zorder=0, linewidth=0)
-    names = [name.replace("alpha ", f"{DIAL}, α ") for name in models]
-    ax.set(yticks=range(len(models)), yticklabels=names)
+    ax.set(yticks=range(len(models)), yticklabels=models)
     ax.set_ylim(len(models) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
 

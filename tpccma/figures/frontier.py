@@ -9,10 +9,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tpccma.evidence.compared import DIAL, GAP, ORDER, averages
+from tpccma.evidence.compared import GAP, ORDER, averages
+from tpccma.evidence.table import DIALS
 from tpccma.figures.style import NEUTRAL, PALETTE, legend_below
-from tpccma.methods import METHODS
+from tpccma.methods import FULL, METHODS, PAIRED
+from tpccma.runs.jobs import DIAL
 
+DIAL_COLOURS = {PAIRED: "0.55", FULL: "black"}
 DPI = 85  # two of these stand in one notebook
 PARETO_LABELS = {
     "zeroshot_top1": ("Zero-shot classification", "top-1 accuracy (0 to 1)"),
@@ -20,7 +23,7 @@ PARETO_LABELS = {
     "clustering_ari": ("Joint clustering", "ARI"),
     "cider": ("Captioning, fed the raw image", "CIDEr"),
 }
-OTHERS = [name for name in ORDER if name != DIAL]
+OTHERS = [name for name in ORDER if name not in DIALS]
 MARKERS = dict(zip(OTHERS, "*Ps^Dv<>Xphd8H", strict=False))
 COLOURS = dict(zip(OTHERS, [*PALETTE, *PALETTE], strict=False))
 
@@ -50,11 +53,14 @@ def _draw_task(ax: Axes, runs: pd.DataFrame, task: str) -> None:
     ax.scatter(runs[GAP], runs[task], s=5, color="0.6", linewidth=0, zorder=1)
     means = averages(runs, [GAP, task]).pivot(index="model", columns="measure").reindex(runs.model.unique())
     for model, method in runs.groupby("model", sort=False).method.first().items():
-        if method != DIAL:
+        if method not in DIALS:
             _mark_method(ax, means.loc[[model]], task, method)
-    alphas = runs[runs.method == DIAL].groupby("model", sort=False).alpha.first()
-    if len(alphas):
-        _draw_dial(ax, means.loc[alphas.index], task, alphas)
+    for dial, colour in DIAL_COLOURS.items():
+        alphas = runs[runs.method == dial].groupby("model", sort=False).alpha.first()
+        if len(alphas):
+            _draw_dial(ax, means.loc[alphas.index], task, dial, colour)
+            if dial == DIAL:
+                _label_alphas(ax, means.loc[alphas.index], task, alphas)
 
 
 def _mark_method(ax: Axes, means: pd.DataFrame, task: str, method: str) -> None:
@@ -65,9 +71,12 @@ def _mark_method(ax: Axes, means: pd.DataFrame, task: str, method: str) -> None:
     _draw_intervals(ax, means["ours"], means, GAP, task, label=method, linestyle="none", **style)
 
 
-def _draw_dial(ax: Axes, means: pd.DataFrame, task: str, alphas: pd.Series) -> None:
-    style = {"color": "black", "marker": "o", "markersize": 4.5, "linewidth": 1.2, "zorder": 3}
-    _draw_intervals(ax, means["ours"], means, GAP, task, label=f"{DIAL}, by α", **style)
+def _draw_dial(ax: Axes, means: pd.DataFrame, task: str, dial: str, colour) -> None:
+    style = {"color": colour, "marker": "o", "markersize": 4.5, "linewidth": 1.2, "zorder": 3}
+    _draw_intervals(ax, means["ours"], means, GAP, task, label=f"{dial}, by α", **style)
+
+
+def _label_alphas(ax: Axes, means: pd.DataFrame, task: str, alphas: pd.Series) -> None:
     ax.autoscale_view()
     gaps = means["ours", GAP]
     left, right = ax.get_xlim()

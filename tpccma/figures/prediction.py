@@ -9,10 +9,10 @@ from matplotlib.lines import Line2D
 
 from tpccma.evidence.paper import R_SQUARED
 from tpccma.evidence.prediction import DISTRIBUTION, MEASURES, QUALITIES, RENORMALISED, within
-from tpccma.evidence.table import SCALE_FREE
+from tpccma.evidence.table import DIALS, SCALE_FREE
 from tpccma.evidence.verdicts import MIN_METHODS, MIN_SETTINGS
 from tpccma.figures.style import PALETTE, mark_style
-from tpccma.methods import METHODS
+from tpccma.methods import FULL, METHODS, PAIRED
 from tpccma.runs.jobs import DIAL
 
 TOO_FEW = f"below {MIN_SETTINGS} settings, {MIN_METHODS} methods"
@@ -26,7 +26,8 @@ KINDS = {
 }
 # Family of models: marker, face, edge.
 FAMILIES = {
-    f"{DIAL}, by alpha": ("o", PALETTE[0], "black"),
+    f"{FULL}, by alpha": ("o", PALETTE[0], "black"),
+    f"{PAIRED}, by alpha": ("o", "white", PALETTE[0]),
     "base": ("*", "black", "black"),
     "continued CLIP": ("P", "0.7", "black"),
     "post-processing": ("^", "white", PALETTE[1]),
@@ -50,7 +51,7 @@ def kind_of(measure: str) -> str:
 
 def family_of(method: str) -> str:
     """Say which of `FAMILIES` a method is."""
-    own = {DIAL: f"{DIAL}, by alpha", "base": "base", "clip": "continued CLIP"}
+    own = {**{name: f"{name}, by alpha" for name in DIALS}, "base": "base", "clip": "continued CLIP"}
     return own.get(method) or ("other fine-tuning" if METHODS[method].trained else "post-processing")
 
 

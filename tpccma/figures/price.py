@@ -10,9 +10,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tpccma.evidence.compared import DIAL, averages
+from tpccma.evidence.compared import averages
 from tpccma.evidence.writing import mark
 from tpccma.figures.style import IMAGE, NEUTRAL, TEXT, draw_estimates, label_alphas
+from tpccma.runs.jobs import DIAL
 
 DPI = 85  # large figures, two of which stand in one notebook
 BASE_PLACE = -1.3  # along the axis of alphas

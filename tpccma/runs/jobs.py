@@ -16,10 +16,15 @@ from tpccma.methods import (
 from tpccma.profiles import profile_names
 
 BASE = "base"  # in place of a method: the model that the others start from
-DIAL = PAIRED  # whose dial the chapters show: the first round's
+DIAL = FULL  # whose dial the chapters show: the second reading of the method
 SHIFT = "demo-shift"  # a profile of the second round alone
 SEED_BASES = "demo-bases"  # the demo's second round: every seed has a base of its own, so that all methods are run anew
 ONE_BASE = "demo"  # whose seeds share one: the first round's alone
+SCENES, PHOTOGRAPHS = SEED_BASES, "fashion"
+WORLDS = {
+    SCENES: "scenes",
+    PHOTOGRAPHS: "photographs",
+}  # profiles whose runs the chapters rest on, as readers know them
 OTHERS = tuple(name for name, method in METHODS.items() if not method.dial)
 ALPHAS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 SEEDS = (0, 1, 2, 3, 4)
@@ -66,7 +71,7 @@ def planned_jobs(profile: str) -> list[Job]:
 
 
 def first_round(profile: str) -> list[Job]:
-    """List the runs that today's chapters rest on; the method is as it was first read.
+    """List the runs of the first round, whose method is as it was first read.
 
     Args:
         profile: its name.
@@ -77,8 +82,8 @@ def first_round(profile: str) -> list[Job]:
     if profile in (SHIFT, SEED_BASES):
         return []
     if profile in variants():
-        return _seed_by_seed([(BASE, 0.0), *((DIAL, alpha) for alpha in VARIANT_ALPHAS)])
-    settings = [(BASE, 0.0), *((DIAL, alpha) for alpha in ALPHAS), *((name, 0.0) for name in OTHERS)]
+        return _seed_by_seed([(BASE, 0.0), *((PAIRED, alpha) for alpha in VARIANT_ALPHAS)])
+    settings = [(BASE, 0.0), *((PAIRED, alpha) for alpha in ALPHAS), *((name, 0.0) for name in OTHERS)]
     ablations = [(name, ABLATION_ALPHA) for name in ABLATIONS]
     return _seed_by_seed(settings) + _seed_by_seed(ablations, ABLATION_SEEDS.get(profile, SEEDS))
 
