@@ -22,7 +22,7 @@ from tpccma import load_profile
 from tpccma.cli import app
 from tpccma.profiles import Profile
 from tpccma.runs.choices import GRID
-from tpccma.runs.jobs import DIAL
+from tpccma.runs.jobs import DIAL, SCENES
 from tpccma.runs.places import find_profile
 from tpccma.runs.records import load_records, record_path
 from tpccma.runs.sweep import recorded
@@ -366,13 +366,13 @@ def test_plan_counts_the_data_that_are_there(tmp_path: Path, monkeypatch: pytest
 def test_claims_prints_the_table(tmp_path: Path):
     gaps = {("base", 0): 0.8, (DIAL, 0): 0.4, (DIAL, 0.5): 0.2}
     results = [row for run, gap in gaps.items() for row in rows(*run, [0, 1, 2], raw_gap=gap)]
-    pd.DataFrame(results).to_csv(tmp_path / "results.csv", index=False)
+    pd.DataFrame(results).assign(profile=SCENES).to_csv(tmp_path / "results.csv", index=False)
     lines = run("claims", "--results-dir", tmp_path).stdout.splitlines()
     start = lines.index("C3  gap reduction at alpha 0.5: 82.3 %; hangs on which gap counts")
     # 1 - 0.2 / 0.8 = 75 % against the base, 91 % of 82.3; but 1 - 0.2 / 0.4 = 50 % against continued CLIP
     raw = "as large, 75.0 [75.0, 75.0] %, 0.91 times the paper's (against continued CLIP: smaller)"
-    assert f"    demo, {DIAL}: {raw}" in lines[start + 1 : start + 7]
-    assert "    demo, tpc-cma: not run" in lines[start + 1 : start + 7]
+    assert f"    {SCENES}, {DIAL}: {raw}" in lines[start + 1 : start + 7]
+    assert f"    {SCENES}, tpc-cma-paired: not run" in lines[start + 1 : start + 7]
     found = json.loads(run("claims", "--results-dir", tmp_path, "--json").stdout)
     assert {"claim", "profile", "reading", "paper", "ours", "verdict"} <= found[0].keys()
 

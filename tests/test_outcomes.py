@@ -12,7 +12,7 @@ from tpccma.evidence.intervals import PICTURES, SEEDS
 from tpccma.evidence.outcomes import RESAMPLES, adjusted_rand, holds, picture_draws, resampled, same_pictures
 from tpccma.evidence.table import load_results
 from tpccma.runs.items import pack_items
-from tpccma.runs.jobs import DIAL
+from tpccma.runs.jobs import DIAL, SCENES
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,13 +65,13 @@ def test_claims_count_pictures_where_records_hold_them(tmp_path: Path):
     rng = np.random.default_rng(2)
     for name, share in (("base-a0", 0.9), (f"{DIAL}-a0.05", 0.8)):
         for seed in range(3):
-            record = json.loads((ROOT / "results" / "demo" / f"{name}-s{seed}.json").read_text())
+            record = json.loads((ROOT / "results" / SCENES / f"{name}-s{seed}.json").read_text())
             items = {"class": np.arange(500) % 4, "zeroshot_correct": rng.random(500) < share}
             record["metrics"]["zeroshot_top1"] = round(float(items["zeroshot_correct"].mean()), 6)
-            path = tmp_path / "demo" / f"{name}-s{seed}.json"
+            path = tmp_path / SCENES / f"{name}-s{seed}.json"
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(record | {"items": pack_items(items)}))
-    table = claims_table(load_results(tmp_path), ("demo",))
+    table = claims_table(load_results(tmp_path), (SCENES,))
     (drop,) = table[(table.claim == "C2") & table.primary & (table.against == "base")].itertuples()
     assert drop.over == PICTURES and drop.low < drop.ours < drop.high
     (gap,) = table[(table.claim == "C1") & table.primary & (table.against == "base")].itertuples()

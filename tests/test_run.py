@@ -618,6 +618,7 @@ def featured(monkeypatch: pytest.MonkeyPatch) -> tuple[Profile, Corpus]:
         fine_tune__epochs=6,
         fine_tune__batch_size=32,
         fine_tune__learning_rate=3e-3,
+        learning_rates={},
     )
     return profile, Corpus(pairs, pairs, pairs, ("one", "two", "three"), ("a {}.",))
 

@@ -285,8 +285,8 @@ def test_the_slider_stays_small_with_every_alpha_of_the_sweep():
 
 
 def test_the_recorded_slider_is_written_to_the_same_bytes(tmp_path: Path):
-    written = save_slider(load_slider("demo", ROOT / "results"), tmp_path)
-    assert written.read_bytes() == slider_path("demo", ROOT / "results").read_bytes()
+    written = save_slider(load_slider("demo-bases", ROOT / "results"), tmp_path)
+    assert written.read_bytes() == slider_path("demo-bases", ROOT / "results").read_bytes()
 
 
 def test_what_made_a_record_is_asked_for_and_read_last(record: SliderRecord):

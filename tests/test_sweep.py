@@ -14,7 +14,7 @@ from tpccma.profiles import Profile, profile_names
 from tpccma.runs.jobs import ALPHAS, Job, first_round, planned_jobs, second_round
 from tpccma.runs.record import run_job
 from tpccma.runs.records import load_records, record_path
-from tpccma.runs.sweep import is_of_other_code, recorded, sweep
+from tpccma.runs.sweep import recorded, sweep
 from tpccma.training.loop import Trainer
 
 VARIANTS = sorted({name for name in profile_names() if "-" in name} - {"demo-shift", "demo-bases"})
@@ -252,6 +252,9 @@ def test_sweep_leaves_records_of_other_code_alone_until_they_are_to_be_made_anew
     assert load_records(tmp_path / "results")[1] == old
 
 
-def test_records_of_the_book_name_no_code_and_are_valid():
+def test_records_of_the_book_are_valid_and_those_that_name_their_code_of_one():
     records = load_records(Path(__file__).parents[1] / "results")
-    assert len(records) >= 422 and not any(map(is_of_other_code, records))
+    named = [record["code"] for record in records if "code" in record]  # those of the first round name none
+    assert len(records) >= 422 and named
+    assert len({code["training"] for code in named} - {""}) == 1  # "" of a base that was not trained for them
+    assert len({code["evaluation"] for code in named}) == 1
