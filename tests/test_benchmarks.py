@@ -39,7 +39,10 @@ def run_tiny(name: str, out: Path, monkeypatch: pytest.MonkeyPatch, profile: Pro
     return read_benchmark(out / f"{name}-{device()}.json")
 
 
-@pytest.mark.parametrize("name", ["loss", "step", "metrics", "pipeline", "evaluation"])
+DEEP = pytest.param("evaluation", marks=pytest.mark.deep)
+
+
+@pytest.mark.parametrize("name", ["loss", "step", "metrics", "pipeline", DEEP])
 def test_a_benchmark_records_all_that_the_page_shows_of_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_profile: Profile, capsys: pytest.CaptureFixture
 ):
