@@ -26,7 +26,7 @@ NAME = "demo_aligned.safetensors"
 MOST_BYTES = 12_000_000  # of base and aligned model together
 NOTES = 50_000  # bytes of it for names and notes
 DIGITS = 3  # to which every measure stays as it was before rounding
-FITTED = ("linear_separability",)  # but what a classifier makes of it, fitted anew: any rounding moves it by a picture
+FITTED = ("linear_separability",)  # but the accuracy of a classifier that is fitted anew, which any rounding moves
 
 
 def aligned_path() -> Path:
