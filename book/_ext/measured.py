@@ -12,7 +12,7 @@ The method "dial" is the one whose dial was swept. A number that the results do 
 build whose warnings are errors.
 """
 
-from functools import reduce
+from functools import cache, reduce
 from importlib import import_module
 from pathlib import Path
 
@@ -32,7 +32,10 @@ def read_results(env) -> pd.DataFrame:
     """The results; the page is rendered again when they change."""
     folder = Path(env.srcdir).resolve().parent / "results"
     env.note_dependency(str(folder / "results.csv"))
-    return load_results(folder)
+    return _read_once(folder)
+
+
+_read_once = cache(load_results)  # a build asks a score of times, and no record is made while it runs
 
 
 class NumberRole(SphinxRole):

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from tqdm import tqdm
 
 from tpccma.files import write_whole
 from tpccma.runs.provenance import git_revision, hardware, versions
@@ -59,9 +60,8 @@ def in_turn(calls: Calls, rounds: int, ready: Callable[[str], tuple] = lambda na
         For each name one `Turn` a round.
     """
     turns: dict[str, list[Turn]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            turns[name].append(_time(call, ready(name)))
+    for name, call in tqdm(list(calls.items()) * rounds, desc="timing", unit="turn", leave=False, disable=None):
+        turns[name].append(_time(call, ready(name)))
     return turns
 
 
