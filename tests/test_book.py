@@ -64,6 +64,12 @@ def test_tables_and_figures_of_a_chapter_are_counted_apart(book: Path):
     assert [page.count(f'"caption-number">{name} 2.1 </span>') for name in ("Table", "Fig.")] == [1, 1]
 
 
+def test_every_figure_leads_to_its_picture(book: Path):
+    page = (book / "notebooks" / "06_downstream.html").read_text()
+    pictures = re.findall(r'<figure[^>]*>\s*<a [^>]*href="([^"]+)"><img [^>]*src="([^"]+)"', page)
+    assert len(pictures) == page.count('"caption-number">Fig. 6.') and all(link == shown for link, shown in pictures)
+
+
 def test_no_option_has_become_a_dash(book: Path):
     dashed = {page: re.findall(r"(?<!\w)–[a-z][a-z-]*", (book / page).read_text()) for page in pages_of(book)}
     assert {page: found for page, found in dashed.items() if found} == {}

@@ -34,7 +34,7 @@ def test_split_gap_is_a_bar_of_two_squares_with_its_sum():
     gaps = pd.DataFrame({"raw_gap": [1.0], "centroid_gap": [0.6], "distribution_gap": [0.8]}, index=["base"])
     ax = plot_gap_split(gaps).axes[0]
     assert [patch.get_width() for patch in ax.patches] == pytest.approx([0.36, 0.64])
-    assert [text.get_text() for text in ax.texts] == ["1.00² = 0.60² + 0.80²"]
+    assert [text.get_text() for text in ax.texts] == ["1.000² = 0.600² + 0.800²"]
     assert not ax.containers[2:]  # no whisker without bounds
     ax = plot_gap_split(gaps.assign(raw_gap_low=0.9, raw_gap_high=1.1)).axes[0]
     (whisker,) = ax.containers[2][2][0].get_segments()

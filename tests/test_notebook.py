@@ -50,7 +50,7 @@ def test_figures_are_set_against_the_recorded_run_of_the_same_fingerprint():
     gap, tolerances = recorded["metrics"]["raw_gap"], {"raw_gap": 0.01}
     near, far = (recorded | {"metrics": {"raw_gap": value}} for value in (gap + 0.009, gap + 0.011))
     table = compare_with_recorded(near, tolerances, ROOT / "results")
-    assert table.loc["raw gap"].to_dict() == {"recorded": f"{gap:.3f}", "this run": "as recorded"}
+    assert table.loc["raw gap"].to_dict() == {"recorded": f"{gap:.3f}", "this run": "as recorded, ± 0.01"}
     differs = compare_with_recorded(far, tolerances, ROOT / "results").loc["raw gap", "this run"]
     assert differs == f"differs: {gap + 0.011:.3f}"
     unknown = {"recorded": "–", "this run": "not recorded"}

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -24,7 +25,7 @@ from tpccma.evidence.writing import (
     [
         (Estimate(0.51649, 0.5, 0.53, 5), 3, False, "0.516 [0.500, 0.530]"),
         (Estimate(0.5, n=2), 1, True, "+0.5"),
-        (Estimate(-0.5, -1, 0, 3), 1, True, "-0.5 [-1.0, +0.0]"),
+        (Estimate(-0.5, -1, 0, 3), 1, True, "-0.5 [-1.0, 0.0]"),
         (Estimate(), 3, False, "–"),
     ],
 )
@@ -54,7 +55,7 @@ def test_exclusion_of_zero(low: float, high: float, excluded: bool):
 def test_a_star_never_stands_beside_zero():
     assert mark(Estimate(-0.00023, -0.0003, -0.0001, 3)) == "-0.0002*"
     assert mark(Estimate(0.0000423, 0.00004, 0.00005, 3)) == "+0.00004*"
-    assert mark(Estimate(-0.00023, -0.0003, 0.0001, 3)) == "-0.000"
+    assert mark(Estimate(-0.00023, -0.0003, 0.0001, 3)) == "0.000"
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,11 @@ def test_the_name_of_the_rows_stands_in_the_corner():
     assert head_in_one_line(table).to_string().splitlines() == ["model  x", "a      1"]
     sideways = table.T  # whose corner is taken by the name of the columns
     assert head_in_one_line(sideways) is sideways and head_in_one_line(table.rename_axis(None)).columns.name is None
+
+
+def test_a_bound_beside_zero_is_seen_on_its_side():
+    assert write(Estimate(-0.21, -0.42, -0.004, 5), 2, sign=True) == "-0.210 [-0.420, -0.004]"
+    assert write(Estimate(-0.21, -0.42, 0.004, 5), 2, sign=True) == "-0.210 [-0.420, +0.004]"
+    assert write(Estimate(-0.21, -0.42, 0.0, 5), 2, sign=True) == "-0.21 [-0.42, 0.00]"
+    assert write(Estimate(-0.001, -0.4, 0.4, 5), 2) == "0.00 [-0.40, 0.40]"  # a zero has no minus
+    assert write(Estimate(*np.array([1.0, -0.4, 0.004])), 2, sign=True) == "+1.000 [-0.400, +0.004]"

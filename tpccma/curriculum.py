@@ -69,7 +69,7 @@ def check_steps(total_steps: int) -> int:
 class GradientReading:
     """What one step says of the two losses' gradients with respect to the embeddings of the global batch.
 
-    They are meant projected on the tangent plane of the sphere, ``g_i - (g_i . x_i) x_i`` for each embedding x_i:
+    They are to be projected on the tangent plane of the sphere, ``g_i - (g_i . x_i) x_i`` for each embedding x_i:
     normalisation deletes the radial part before it reaches an encoder. Every process must give the same numbers.
 
     Args:

@@ -76,7 +76,7 @@ class OnePass:
 
 @compiled_on_gpu(dynamic=True)
 def read_gradients(x: Tensor, y: Tensor, *gradients: Tensor) -> Tensor:
-    """Read the gradients of L_CLIP and of L_CMA where alone normalised embeddings move, on the sphere's tangent planes.
+    """Read the gradients of L_CLIP and of L_CMA on the sphere's tangent planes: embeddings keep length 1.
 
     Args:
         x: (B, D) image embeddings, rows of unit length.

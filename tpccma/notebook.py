@@ -95,8 +95,8 @@ def compare_with_recorded(
         results_dir: where the recorded runs lie.
 
     Returns:
-        One row a measure, in words: what is recorded, and the verdict "as recorded", "differs: <value>" or "not
-        recorded".
+        One row a measure, in words: what is recorded, and the verdict "as recorded" with the tolerance, "differs:
+        <value>" or "not recorded".
     """
     same = (r for r in load_records(results_dir) if r["fingerprint"] == record["fingerprint"] and r != record)
     recorded = next(same, {"metrics": {}})["metrics"]
@@ -110,5 +110,5 @@ def compare_with_recorded(
 def _judge(value: float, recorded: float | None, tolerance: float) -> tuple[str, str]:
     if recorded is None:
         return NOTHING, "not recorded"
-    verdict = "as recorded" if abs(value - recorded) <= tolerance else f"differs: {value:.3f}"
+    verdict = f"as recorded, ± {tolerance:g}" if abs(value - recorded) <= tolerance else f"differs: {value:.3f}"
     return f"{recorded:.3f}", verdict

@@ -74,7 +74,7 @@ def chapters(root: Path) -> list[list[str]]:
     rows = []
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         notebook, seconds = json.loads(path.read_text()), root / ".make" / f"{path.stem}.seconds"
-        ran = seconds.read_text().strip() if seconds.exists() else "not run here"
+        ran = seconds.read_text().strip() if seconds.exists() else "not timed here"
         rows.append([title_of(notebook), ran, "passed" if passed(notebook) else "failed"])
     return rows
 

@@ -71,6 +71,8 @@ class DefaultRole(NumberRole):
 
     def number(self, words: list[str]) -> str:
         value = reduce(getattr, words[1].split("."), load_profile(words[0]))
+        if isinstance(value, bool):
+            return str(value).lower()  # as YAML has it
         return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -22,6 +22,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from tpccma import load_profile
+from tpccma.evidence.estimates import WORDS
 from tpccma.runs.plan import plan, sweep_commands, sweep_runs, training_hours
 
 
@@ -68,7 +69,10 @@ class PlanExpected(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         paper = load_profile("paper")
-        rows = [[name, f"{value:g}", f"{paper.expected_within:g}"] for name, value in paper.expected.items()]
+        rows = [
+            [WORDS.get(name, name), f"{value:g}", f"{paper.expected_within:g}"]
+            for name, value in paper.expected.items()
+        ]
         return [table([["measure of the base", "expected", "within"], *rows])]
 
 

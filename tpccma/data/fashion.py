@@ -194,7 +194,8 @@ def load_fashion(
         data_dir: folder with ``styles.csv`` and ``images/``.
         cache_dir: folder for features and hashes, made if missing; None keeps nothing.
         min_class_items: items (groups) that an article type must have to be a class.
-        test_items, val_items: products in test and in val, about.
+        test_items: products in test, about.
+        val_items: products in val, about.
         seed: of the split.
         progress: show bars on stderr while something is computed.
         mask_titles: take class words out of the captions. The split stays: captions now equal may stand on both sides.

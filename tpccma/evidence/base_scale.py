@@ -101,8 +101,8 @@ def describe_verdicts(verdicts: pd.DataFrame, against: str) -> str:
         against: "base" or "continued CLIP".
 
     Returns:
-        Text such as "1 of 13 readings changes its verdict with the scale: C4 relative (reproduced at 50, 100; not
-        reproduced at 20, learned)". A scale that was not run is no change.
+        Text such as "1 of 13 readings changes its verdict with the scale: C4 relative (larger at 50, 100;
+        undecided at 20, learned)". A scale that was not run is no change.
     """
     own = verdicts[verdicts.index.get_level_values("against") == against].droplevel("against").replace("not run", pd.NA)
     own = own[own.notna().sum(axis=1) > 1]

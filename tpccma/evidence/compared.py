@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
+from tpccma.evidence.intervals import estimate_effect
 from tpccma.evidence.table import BASE, named, pick, pick_references
-from tpccma.evidence.verdicts import difference, seed_interval
+from tpccma.evidence.verdicts import Estimate, difference, points_gained, seed_interval
 from tpccma.evidence.writing import tidy
 from tpccma.methods import FULL, PAIRED
 from tpccma.runs.jobs import OTHERS, SEEDS, WORLDS, planned_jobs
@@ -67,6 +68,8 @@ def averages(runs: pd.DataFrame, measures: Iterable[str]) -> pd.DataFrame:
 def effects(runs: pd.DataFrame, measures: Iterable[str], against: str, effect: Callable = difference) -> pd.DataFrame:
     """Take effects seed by seed against a reference, and average them.
 
+    Test pictures count in the interval of a difference, where the records hold them, see `tpccma.evidence.intervals`.
+
     Args:
         runs: of all models, references among them.
         measures: columns.
@@ -80,9 +83,14 @@ def effects(runs: pd.DataFrame, measures: Iterable[str], against: str, effect: C
     reference = "base" if against == BASE else CONTINUED_MODEL
     for model, part in runs[runs.model != reference].groupby("model", sort=False):
         own = part.set_index("seed")
-        others = pick_references(runs, against, own)
-        rows += [(model, name, seed_interval(effect(own[name], others[name]))) for name in measures]
+        rows += [(model, name, _effect(effect, own, pick_references(runs, against, own), name)) for name in measures]
     return tidy(rows)
+
+
+def _effect(effect: Callable, own: pd.DataFrame, others: pd.DataFrame, name: str) -> Estimate:
+    if effect in (difference, points_gained):  # whose mean over seeds is the effect of the means
+        return estimate_effect(effect, [own, others], (name,)).estimate
+    return seed_interval(effect(own[name], others[name]))
 
 
 def list_verdicts(verdicts: pd.Series) -> str:

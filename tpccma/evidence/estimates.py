@@ -1,7 +1,7 @@
 """What differs between two settings, seed by seed: a method against another, one base or data set against another.
 
-Effects are differences in the measure's own unit, paired by seed and averaged with Student's 95 % interval. They come
-as tidy tables, see `tpccma.evidence.writing`.
+Effects are differences in the measure's own unit, paired by seed, with the intervals of `tpccma.evidence.intervals`:
+over seeds, and over test pictures where the records hold them. They come as tidy tables, see `tpccma.evidence.writing`.
 """
 
 from collections import Counter
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from tpccma.evidence.intervals import estimate_effect
 from tpccma.evidence.table import SCALE_FREE, bases_of, pick
 from tpccma.evidence.verdicts import Estimate, difference, seed_interval
 from tpccma.evidence.writing import head_in_one_line, spread, tidy
@@ -103,7 +104,7 @@ def change(results: pd.DataFrame, setting: Setting, reference: Setting, measure:
     if measure not in results or own.empty or other.empty:
         return Estimate()
     other = bases_of(other, own) if reference.method == "base" else other.reindex(own.index)
-    return seed_interval(difference(own[measure], other[measure]))
+    return estimate_effect(difference, [own, other], (measure,)).estimate
 
 
 def levels(results: pd.DataFrame, settings: dict[str, Setting], measures: dict[str, str] = OUTCOMES) -> pd.DataFrame:

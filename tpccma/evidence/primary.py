@@ -89,7 +89,7 @@ class Reading:
 
     @property
     def null(self) -> float:
-        """The effect that its p value is about: none; of C2 the most that may be lost; of a share half."""
+        """Return the effect that its p value is about, 0, the most that C2 may lose, or half for a share."""
         return {"size": 0.0, "bound": self.paper, "half": HALF}[self.rule]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tpccma.evidence.writing import NOTHING
+from tpccma.evidence.writing import NOTHING, write_revision
 
 VALUES = ("ratio", "seconds", "peak_bytes", "bytes_held", "samples_per_second")
 UNITS = ("B", "KiB", "MiB", "GiB")
@@ -94,7 +94,7 @@ def describe_machine(record: dict) -> str:
         return record["note"]
     machine, made_by = record["hardware"], record["versions"]
     threads = f"{machine['threads']} thread{'s' * (machine['threads'] != 1)}"
-    revision = (record.get("git") or "of no known commit")[:12]
+    revision = write_revision(record.get("git"))
     parts = [machine["device"], f"{threads} of {machine['cores']} cores", f"load {record['load']:g}"]
     return ", ".join([*parts, f"Python {made_by['python']}, torch {made_by['torch']}", f"code {revision}"])
 

@@ -19,6 +19,8 @@ PERCENTAGES = ("%", "points")
 def write(found: Estimate, digits: int = 3, sign: bool = False, unit: str = "") -> str:
     """Write an estimate such as ``0.516 [0.502, 0.530]``, without brackets where there is no interval; a dash for none.
 
+    Where a bound would round to 0 all have a digit more, so that it is seen on which side of 0 it lies.
+
     Args:
         found: an `Estimate`, or a row of a table that has its fields.
         digits: after the point.
@@ -27,7 +29,12 @@ def write(found: Estimate, digits: int = 3, sign: bool = False, unit: str = "") 
     """
     if math.isnan(found.ours):
         return NOTHING
-    form = f"{{:{'+' * sign}.{digits}f}}".format
+    digits += any(bound != 0 == round(bound, digits) for bound in (found.low, found.high) if not math.isnan(bound))
+
+    def form(value: float) -> str:
+        plus = "+" if sign and round(value, digits) else ""
+        return f"{value:{plus}z.{digits}f}"
+
     interval = "" if math.isnan(found.low) else f" [{form(found.low)}, {form(found.high)}]"
     return f"{form(found.ours)}{interval}{' ' * bool(unit)}{unit}"
 
@@ -77,6 +84,12 @@ def write_short(row: pd.Series) -> str:
     """Write the effect of a row of the claims in few digits, without interval, such as ``61 %``; a dash for none."""
     digits = {"%": 0, "points": 1}.get(row.unit, 2)
     return write(Estimate(row.ours), digits, unit="" if row.unit in ("R²", "ARI") else row.unit)
+
+
+def write_revision(revision: str | None) -> str:
+    """Write a commit in 12 digits, and whether the code differed from it."""
+    commit, _, changed = (revision or "of no known commit").partition("-")
+    return f"{commit[:12] if revision else commit}{', changed' * bool(changed)}"
 
 
 def tidy(rows: Iterable[tuple], keys: tuple[str, ...] = ("model", "measure")) -> pd.DataFrame:

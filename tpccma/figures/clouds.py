@@ -85,7 +85,7 @@ def plot_gap_split(gaps: pd.DataFrame) -> Figure:
 def _write_sums(ax: Axes, gaps: pd.DataFrame) -> None:
     """Write behind each bar what it is the sum of."""
     for row, gap in enumerate(gaps.itertuples()):
-        text = f"{gap.raw_gap:.2f}² = {gap.centroid_gap:.2f}² + {gap.distribution_gap:.2f}²"
+        text = f"{gap.raw_gap:.3f}² = {gap.centroid_gap:.3f}² + {gap.distribution_gap:.3f}²"
         offset = {"xytext": (8, 0), "textcoords": "offset points"}
         ax.annotate(text, (gap.raw_gap**2, row), va="center", fontsize=9, **offset)
 

@@ -13,6 +13,7 @@ from html import escape
 
 import numpy as np
 
+from tpccma.evidence.writing import write_revision
 from tpccma.runs.slider_records import Picture, SliderRecord, Stop, unpack_cloud
 
 JOINED, GRID, MARGIN = 25, 200, 40  # pairs that are joined; between grid lines; around the clouds
@@ -114,12 +115,6 @@ def describe_making(record: SliderRecord) -> str:
         "are of one run, without intervals. "
         f"Recorded by code {write_revision(record.git_revision)} on {record.hardware.device}."
     )
-
-
-def write_revision(revision: str | None) -> str:
-    """Write a commit in 12 digits, and whether the code differed from it."""
-    commit, _, changed = (revision or "of no known commit").partition("-")
-    return f"{commit[:12] if revision else commit}{', changed' * bool(changed)}"
 
 
 def name_stop(record: SliderRecord, stop: Stop) -> str:

@@ -1,8 +1,8 @@
 """The curriculum as it was first read: the schedule of ``tpc-cma-paired`` and its ablations [ours].
 
-All runs of the dial in ``results/`` were made with it. It went with the loss of `tpccma.methods.first_reading`: the
-gradients never opposed each other and the cap hardly ever bound, so that what was to be gradient-aware was a plain
-raised cosine. Steps count from 0.
+All runs of the dial in the first round were made with it, and those of `tpc-cma-paired` since. It went
+with the loss of `tpccma.methods.first_reading`: the gradients never opposed each other and the cap hardly ever bound,
+so that what was to be gradient-aware was a plain raised cosine. Steps count from 0.
 """
 
 import math
@@ -107,7 +107,7 @@ class FirstReadingCurriculum:
     def update(self, step: int, gradients: "GradientReading") -> float:
         """Take in one step's gradients, then say alpha for that step, 0 to alpha_target.
 
-        A reading that is not finite, or has a norm below 0, changes nothing.
+        A reading that is not finite changes nothing.
         """
         norms = gradients.clip_norm, gradients.cma_norm
         usable = all(map(math.isfinite, (*norms, gradients.cosine))) and min(norms) >= 0

@@ -1,6 +1,6 @@
 """The objective as it was first read: the loss of ``tpc-cma-paired`` and its ablations. All of it is ours [ours].
 
-All runs of the dial in ``results/`` were made with it, under the name tpc-cma. They showed why it is not the digest's:
+All runs of the dial in the first round were made with it, then named tpc-cma. They showed why it is not the digest's:
 re-weighting by the bare cosine weighs next to nothing beside a logit scale of 100, geometry as a plain mean changes
 nothing when it is taken away, the centroid term repeats what the paired term holds, and that term, which no source
 names, does the work: plain CLIP plus a mean squared error. So the name tpc-cma has gone to the second reading,

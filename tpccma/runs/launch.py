@@ -45,7 +45,7 @@ def launch(
         seed: likewise.
         runs_dir: likewise.
         corpus: used where no processes are started, which load their own.
-        processes: to start; None is one a GPU.
+        processes: to start; None starts one for each GPU.
         results_dir: where the record of the base lies.
 
     Returns:

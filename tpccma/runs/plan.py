@@ -101,13 +101,14 @@ def _steps(profile: Profile, pairs: int | None, source: str) -> list[Figure]:
     curriculum = ThreePhaseCurriculum(ABLATION_ALPHA, max(total, 1), **profile.curriculum.model_dump())
     phases = pd.Series([curriculum.phase(step) for step in range(total)]).value_counts()
     share = ", ".join(f"{name} {phases.get(name, 0):,}" for name in ("anchor", "ramp", "stabilize"))
-    made_of = f"{training.epochs} epochs of {pairs // training.batch_size:,} batches of {training.batch_size:,}"
+    epochs = f"{training.epochs} epoch{'s' * (training.epochs > 1)}"
+    made_of = f"{epochs} of {pairs // training.batch_size:,} batches of {training.batch_size:,}"
     return [*figures, Figure("steps of a run", f"{total:,}", made_of), Figure("of these", share, "curriculum")]
 
 
 def _time(profile: Profile, pairs: int | None, samples_per_second: float | None, gpus: int) -> list[Figure]:
     runs = len(sweep_runs())
-    figures = [Figure("runs of the sweep", f"{runs}", f"methods, alphas and {len(SEEDS)} seeds, see the commands")]
+    figures = [Figure("trainings of the sweep", f"{runs}", f"methods, alphas and {len(SEEDS)} seeds, see the commands")]
     if not pairs or not samples_per_second:
         wanted = "needs the number of pairs" if not pairs else "give --samples-per-second, from a first run's steps.csv"
         return [*figures, Figure("GPU hours of a training", "unknown", wanted)]

@@ -76,8 +76,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Measure the gap of a model and what it does on the test split.
 
-        >>> model, _, transform = open_clip.create_model_and_transforms("ViT-B-32", pretrained="openai")
-        >>> evaluate(model, corpus, tokenizer=open_clip.get_tokenizer("ViT-B-32"), transform=transform)
+        >>> model, _, transform = open_clip.create_model_and_transforms("ViT-B-32-quickgelu", pretrained="openai")
+        >>> evaluate(model, corpus, tokenizer=open_clip.get_tokenizer("ViT-B-32-quickgelu"), transform=transform)
 
     Args:
         what: what `tpccma.fine_tune` or `tpccma.training.run.base_run` returned, a `tpccma.models.Encoder`, or any

@@ -57,7 +57,7 @@ def seal(folder: Path) -> None:
 
 
 def check_seal(folder: Path) -> None:
-    """See to it that all files of a checkpoint are what was written: one turned bit in them goes unseen else.
+    """See to it that all files of a checkpoint are what was written: else one turned bit would go unseen.
 
     Raises:
         OSError, ValueError: if one is missing or has changed, or the checksums are damaged.

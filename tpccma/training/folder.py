@@ -1,4 +1,4 @@
-"""A run's folder: by which code it was made what lies there, and who may train in it.
+"""A run's folder: which code made what lies there, and who may train in it.
 
 ``code.json`` says which code has made the weights and checkpoints of a folder. What other code has made is told of and
 used, or moved aside and made anew, never reused in silence. A lock keeps two trainings from working in one folder.

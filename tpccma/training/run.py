@@ -196,8 +196,8 @@ def base_run(
 ) -> Run:
     """Load a profile's base model as a run of method "base", or train it where it is missing.
 
-    Heads have one a seed, and so have profiles whose ``bases`` are "per-seed", where seed 0 has the one that is loaded.
-    Args as in `fine_tune`. Returns the `Run`; without steps where the weights were there before.
+    Heads have a base for each seed, and so have profiles whose ``bases`` are "per-seed"; their seed 0 has the one that
+    is loaded. Args as in `fine_tune`. Returns the `Run`; without steps where the weights were there before.
     """
     profile, seed = load_profile(profile), check_seed(seed)
     if profile.model.kind == "heads":
