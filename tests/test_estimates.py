@@ -82,9 +82,9 @@ def test_tidy_tables_and_their_layout(results: pd.DataFrame):
         ["whole", "demo", "clustering_ari", 3],
         ["none", "demo", "clustering_ari", 3],
     ]
-    assert spread(table, mark, ARI).ARI.to_dict() == {"whole": "+0.300*", "none": "+0.000"}
+    assert spread(table, mark, ARI).ARI.to_dict() == {"whole": "+0.300*", "none": "0.000"}
     assert spread(levels(results, {"plain": plain}, ARI)).iloc[0, 0] == "0.300 [0.052, 0.548]"
-    assert spread(table, labels=ARI, sign=True).ARI["none"] == "+0.000 [+0.000, +0.000]"
+    assert spread(table, labels=ARI, sign=True).ARI["none"] == "0.000 [0.000, 0.000]"
 
 
 def test_two_profiles_side_by_side(results: pd.DataFrame):
