@@ -19,19 +19,31 @@ class Strict(BaseModel):
 
 
 class Code(Strict):
-    """Digests of the code that trained and evaluated a run."""
+    """Digests of the code that trained and evaluated a run.
+
+    Args:
+        training: 16 hexadecimal digits, see `tpccma.training.identity`.
+        evaluation: likewise.
+    """
 
     training: str
     evaluation: str
 
 
 class Hardware(Strict):
-    """On what a run was computed."""
+    """On what a run was computed.
+
+    Args:
+        machine: its architecture, such as "x86_64".
+        threads: that torch had, 1 or more.
+        device: name of the GPU, or of the processor.
+        processor: its generation; None where it was not noted, as by the first records.
+    """
 
     machine: str
     threads: Annotated[int, Field(ge=1)]
     device: str
-    processor: str | None = None  # not noted by the first records
+    processor: str | None = None
 
 
 class Made(Strict):
