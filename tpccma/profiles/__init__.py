@@ -52,7 +52,25 @@ __all__ = [
 
 
 class Training(Part):
-    """One training: AdamW with linear warm-up and cosine decay to 0."""
+    """One training: AdamW with linear warm-up and cosine decay to 0.
+
+    Args:
+        epochs: passes over the training pairs.
+        batch_size: pairs in a step, of all processes together.
+        learning_rate: at its peak.
+        weight_decay: of matrices.
+        beta2: of AdamW; beta1 is 0.9.
+        warmup: share of the steps, 0 to 1.
+        clip_norm: the most that the gradient's norm may be.
+        learn_logit_scale: train the inverse temperature as well.
+        init_logit_scale: inverse temperature to start from; None leaves the model's own.
+        max_logit_scale: the largest that it may grow to.
+        precision: of autocast; "no" is float32.
+        compile: a backend of torch.compile, such as inductor; None compiles nothing.
+        checkpoint_steps: steps from one checkpoint to the next.
+        watch_steps: of what is watched, steps from one look at validation accuracy to the next.
+        micro_batch_size: pairs a process puts through the towers at a time; the loss sees them all.
+    """
 
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
@@ -62,13 +80,13 @@ class Training(Part):
     warmup: Share = 0.1
     clip_norm: Positive = 1.0
     learn_logit_scale: bool = True
-    init_logit_scale: Positive | None = None  # inverse temperature to start from; None leaves the model's own
+    init_logit_scale: Positive | None = None
     max_logit_scale: Positive = 100.0
     precision: Literal["no", "bf16", "fp16"] = "no"
-    compile: str | None = None  # a backend of torch.compile, such as inductor
+    compile: str | None = None
     checkpoint_steps: Count = 100
-    watch_steps: Count | None = None  # of what is watched: steps from one look at validation accuracy to the next
-    micro_batch_size: Count | None = None  # pairs a process puts through the towers at a time; the loss sees them all
+    watch_steps: Count | None = None
+    micro_batch_size: Count | None = None
 
 
 class Loss(Part):
@@ -156,27 +174,41 @@ class Evaluation(Part):
 
 
 class Profile(Part):
-    """Everything that decides a run, but method, alpha and seed."""
+    """Everything that decides a run, but method, alpha and seed.
+
+    Args:
+        name: that records are filed under.
+        data: one of the four kinds; model one of the two.
+        base: how a base model is trained where none is loaded.
+        bases: "per-seed" where seed k > 0 starts from a base of its own, by the recipe in ``base``.
+        fine_tune: how methods are trained.
+        loss: weights of its terms; curriculum the phases; first_reading both of ``tpc-cma-paired``.
+        floor: weight of the floor of ``tpc-cma-floor``.
+        evaluation: how much is done.
+        learning_rates: of methods that train with another one than fine_tune's.
+        expected: measures of the base model that show whether weights and data are the right ones.
+        expected_within: how far the base may be off, in their own unit.
+        download: let open_clip ask hubs for weights and tokenizers that are not on this disk.
+        track: tensorboard, wandb or another tracker of accelerate's; it decides nothing.
+    """
 
     name: FolderName
     data: Annotated[DemoData | FashionData | PhotoData | PaperData, Field(discriminator="kind")]
     model: Annotated[OpenClipModel | HeadsModel, Field(discriminator="kind")]
     base: Training
-    bases: Literal["one", "per-seed"] = "one"  # whether seed k > 0 starts from a base of its own, by the recipe in base
+    bases: Literal["one", "per-seed"] = "one"
     fine_tune: Training
     loss: Loss = Loss()
     curriculum: Curriculum = Curriculum()
     first_reading: FirstReading = FirstReading()
     floor: Floor = Floor()
     evaluation: Evaluation = Evaluation()
-    learning_rates: dict[str, Positive] = Field(
-        default_factory=dict
-    )  # of methods that train with another one than fine_tune's
-    # measures of the base model that show whether weights and data are the right ones
+    learning_rates: dict[str, Positive] = Field(default_factory=dict)
+
     expected: dict[str, float] = Field(default_factory=dict)
-    expected_within: NotNegative = 0.005  # how far the base may be off
-    download: bool = False  # let open_clip ask hubs for weights and tokenizers that are not on this disk
-    track: str | None = None  # tensorboard, wandb or another tracker of accelerate's; decides nothing
+    expected_within: NotNegative = 0.005
+    download: bool = False
+    track: str | None = None
 
     @field_validator("model")
     @classmethod

@@ -75,6 +75,13 @@ class DemoData(Part):
     """The rendered scene world: pictures for the base model, for fine-tuning (train), val and test.
 
     Train and val may be a narrower, noisier world than the base model saw and test holds.
+
+    Args:
+        base_pairs: pairs that a base model is trained on.
+        train_pairs: to fine-tune on; val_pairs to choose on; test_pairs to measure on.
+        seed: of the drawing.
+        held_back: classes of which train and val have no picture.
+        exchanged: share of the captions of train and val that is taken from other pictures, 0 to 1.
     """
 
     kind: Literal["demo"] = "demo"
@@ -83,12 +90,21 @@ class DemoData(Part):
     val_pairs: Count = 1_000
     test_pairs: Count = 1_000
     seed: int = 0
-    held_back: Annotated[tuple[str, ...], Unnamed(at=[])] = ()  # classes of which train and val have no picture
-    exchanged: Annotated[Share, Unnamed(at=0.0)] = 0.0  # of the captions of train and val, taken from other pictures
+    held_back: Annotated[tuple[str, ...], Unnamed(at=[])] = ()
+    exchanged: Annotated[Share, Unnamed(at=0.0)] = 0.0
 
 
 class FashionData(Part):
-    """Kaggle's Fashion Product Images: where they lie and how they are split."""
+    """Kaggle's Fashion Product Images: where they lie and how they are split.
+
+    Args:
+        data_dir: folder with ``styles.csv`` and ``images/``.
+        cache_dir: where features are kept.
+        min_class_items: items that an article type must have to be a class.
+        test_items: products in test, about; val_items likewise in val.
+        seed: of the split.
+        mask_titles: take the words of class names out of the titles.
+    """
 
     kind: Literal["fashion"]
     data_dir: PlaceToName = None
@@ -97,67 +113,111 @@ class FashionData(Part):
     test_items: Count = 1_500
     val_items: Count = 700
     seed: int = 0
-    mask_titles: Switch = False  # take the words of class names out of the titles
+    mask_titles: Switch = False
 
 
 class PhotoData(Part):
-    """Photographs with captions: where they lie and, where the captions' file has no splits, how they are split."""
+    """Photographs with captions: where they lie and, where the captions' file has no splits, how they are split.
+
+    Args:
+        images_dir: folder of the pictures.
+        captions: dataset_coco.json, captions_*.json, captions.txt, results.csv or a .token file.
+        has_splits: the captions' file says them, as Karpathy's json does.
+        captions_per_image: captions taken of each picture; one that has fewer lacks captions.
+        skip_missing: leave out pictures that are missing, damaged or lack captions, instead of refusing.
+        test_items: pictures in test, about; val_items likewise in val.
+        seed: of the split.
+        cache_dir: where it is kept which pictures could be read.
+        workers: processes that read pictures ahead.
+    """
 
     kind: Literal["photos"]
     images_dir: PlaceToName = None
-    captions: PlaceToName = None  # dataset_coco.json, captions_*.json, captions.txt, results.csv, *.token
-    has_splits: Switch = False  # as Karpathy's json has
+    captions: PlaceToName = None
+    has_splits: Switch = False
     captions_per_image: Count = 5
-    skip_missing: Switch = False  # leave out pictures that are missing, damaged or lack captions, instead of refusing
+    skip_missing: Switch = False
     test_items: Count = 1_000
     val_items: Count = 1_000
     seed: int = 0
     cache_dir: Place = Path("runs/cache")
-    workers: Workers = 0  # processes that read pictures ahead
+    workers: Workers = 0
 
 
 class PaperData(Part):
-    """The paper's own data. Places are relative to `data_dir`."""
+    """The paper's own data. Places are relative to `data_dir`.
+
+    Args:
+        data_dir: the folder that all others are in.
+        shards: tar files of Conceptual Captions, ``{00000..00331}`` for a range.
+        pairs: in an epoch; None takes the sum of img2dataset's ``_stats.json``.
+        buffer: pairs among which the next one is drawn, undecoded, for each worker: under 1 GiB at 5,000.
+        skip_bad: skip and count damaged pairs of the shards instead of refusing.
+        captions: Karpathy's json of COCO; images_dir the folder of its pictures.
+        captions_per_image: captions taken of each of them.
+        imagenet_dir: a folder for each class.
+        imagenet_classes: how many of them there must be.
+        imagenet_prompts: OpenAI's 80 or its seven best; accuracies by the two never compare.
+        clustering_classes: classes that joint clustering takes, chosen by clustering_seed.
+        zeroshot_dir: folder of the small sets, zeroshot_sets, as torchvision unpacks them.
+        download: let torchvision fetch small sets that are missing.
+        skip_missing: go on without missing shards, and without pictures that are missing or damaged.
+        cache_dir: where it is kept which pictures could be read.
+        workers: processes that read ahead, for each training process.
+    """
 
     kind: Literal["paper"]
     data_dir: PlaceToName = None
     shards: Annotated[str, AtHome] = "cc3m/{00000..00331}.tar"
-    pairs: Count | None = None  # in an epoch; None takes the sum of img2dataset's _stats.json
-    buffer: Count = 5_000  # pairs among which the next one is drawn, undecoded, for each worker: under 1 GiB
-    skip_bad: Switch = True  # skip and count damaged pairs of the shards instead of refusing
+    pairs: Count | None = None
+    buffer: Count = 5_000
+    skip_bad: Switch = True
     captions: Place = Path("coco/dataset_coco.json")
     images_dir: Place = Path("coco")
     captions_per_image: Count = 5
     imagenet_dir: Place = Path("imagenet/val")
     imagenet_classes: Annotated[int, Field(ge=2, le=1000)] = 1000
-    imagenet_prompts: Literal[80, 7] = 80  # OpenAI's full list, or its seven best; accuracies by the two never compare
+    imagenet_prompts: Literal[80, 7] = 80
     clustering_classes: Annotated[int, Field(ge=2)] = 200
     clustering_seed: int = 0
     zeroshot_dir: Place = Path("zeroshot")
     zeroshot_sets: tuple[str, ...] = ("cifar10", "cifar100", "food101", "caltech101", "flowers")
-    download: Annotated[bool, Elsewhere] = False  # let torchvision fetch small sets that are missing
-    skip_missing: Switch = False  # go on without missing shards, and without pictures that are missing or damaged
-    cache_dir: Place = Path("runs/cache")  # knows which pictures could be read
-    workers: Workers = 0  # processes that read ahead, for each training process
+    download: Annotated[bool, Elsewhere] = False
+    skip_missing: Switch = False
+    cache_dir: Place = Path("runs/cache")
+    workers: Workers = 0
 
 
 class Preprocessing(Part):
-    """How pictures are prepared for a model, in open_clip's words; what is left out follows from the weights."""
+    """How pictures are prepared for a model, in open_clip's words; what is left out follows from the weights.
 
-    mean: tuple[Share, Share, Share] | None = None  # of red, green and blue, where white is 1
+    Args:
+        mean: of red, green and blue, where white is 1; std likewise.
+        interpolation: of resizing.
+        resize_mode: what of a picture is kept.
+    """
+
+    mean: tuple[Share, Share, Share] | None = None
     std: tuple[Positive, Positive, Positive] | None = None
     interpolation: Literal["bicubic", "bilinear"] | None = None
     resize_mode: Literal["shortest", "longest", "squash"] | None = None
 
 
 class OpenClipModel(Part):
-    """A two-tower model that open_clip knows by name, and the weights to start from; without any, a base is trained."""
+    """A two-tower model that open_clip knows by name, and the weights to start from; without any, a base is trained.
+
+    Args:
+        name: of the architecture.
+        pretrained: open_clip's tag, or a file; it counts by its tensors, or by the recipe of the base.
+        quick_gelu: of weights in a file that does not say whether they were trained with QuickGELU.
+        preprocess: of weights in a file of which it is not known, or known to be another.
+    """
 
     kind: Literal["open_clip"]
     name: str
-    pretrained: Annotated[str | None, AtHome, Elsewhere]  # counts by its tensors, or by the recipe of the base
-    quick_gelu: bool | None = None  # of weights in a file that does not say whether they were trained with QuickGELU
-    preprocess: Preprocessing | None = None  # of weights in a file of which it is not known, or known to be another
+    pretrained: Annotated[str | None, AtHome, Elsewhere]
+    quick_gelu: bool | None = None
+    preprocess: Preprocessing | None = None
 
     def for_pictures(self) -> "OpenClipModel":
         """Return the same model; this package's own says then how pictures in files are prepared, where it did not."""
@@ -168,7 +228,13 @@ class OpenClipModel(Part):
 
 
 class HeadsModel(Part):
-    """Two trainable heads on frozen features."""
+    """Two trainable heads on frozen features.
+
+    Args:
+        image_width: numbers of a picture's feature; text_width of a title's.
+        hidden_width: of the layer between.
+        embed_dim: of the embeddings.
+    """
 
     kind: Literal["heads"]
     image_width: Count
