@@ -13,7 +13,7 @@ from tpccma.evidence.base_scale import scale_settings
 from tpccma.evidence.budget import BUDGETS, KEPT_GOAL, kept_on_test
 from tpccma.evidence.claims import claims_table
 from tpccma.evidence.dial import with_fronts
-from tpccma.evidence.estimates import Setting, change
+from tpccma.evidence.estimates import Setting, change, runs_of
 from tpccma.evidence.league import league_table
 from tpccma.evidence.prediction import main_models
 from tpccma.evidence.readme import primary_readings
@@ -89,13 +89,14 @@ def parts(results: pd.DataFrame):
         assert whole.low["raw_gap", "no geometry term", profile] > 0
         assert whole.low[SCALE_FREE, "no re-weighted contrast", profile] > 0
         assert all(abs(whole.ours[gap, "no centroid term", profile]) < 0.001 for gap in ("raw_gap", SCALE_FREE))
-    steadies_nothing(results)
+    steadies_in_one_setting(results)
 
 
-def steadies_nothing(results: pd.DataFrame):
-    for profile in WORLDS:
-        changes = curriculum_changes(results, profile).set_index("measure")
-        assert (changes.high["loss_spike"] >= 0).all() and (changes.low["worst_val_zeroshot"] <= 0).all()
+def steadies_in_one_setting(results: pd.DataFrame):
+    changes = pd.concat(curriculum_changes(results, profile) for profile in WORLDS).set_index("measure")
+    spikes, worst = changes.loc["loss_spike"], changes.loc["worst_val_zeroshot"]
+    assert (len(spikes), (spikes.high < 0).sum(), (spikes.low > 0).sum()) == (6, 1, 3)
+    assert (worst.low <= 0).all() and (worst.high >= 0).all()
 
 
 def of_the_base(results: pd.DataFrame):
@@ -104,6 +105,10 @@ def of_the_base(results: pd.DataFrame):
         for scale, models in scale_settings("photographs").items()
     }
     assert abs(moved["20"]) < 0.1 * abs(moved["100"])
+    for world in WORLDS.values():
+        bases = {scale: models["base"] for scale, models in scale_settings(world).items()}
+        offset = {scale: runs_of(results, base).centroid_gap.mean() for scale, base in bases.items()}
+        assert offset["20"] < offset["50"] < offset["100"]
 
 
 def under_shift(results: pd.DataFrame):
@@ -168,7 +173,7 @@ CHECKED: dict[str, tuple[str, Callable]] = {
         "still gain, clustering does not.",
         on_photographs,
     ),
-    "05_pareto": ("Two give more for the same gap, and leave more of it.", other_methods),
+    "05_pareto": ("Two cluster and caption better at the same gap, and leave more of it.", other_methods),
     "07_what_predicts_quality": (
         "The distribution gap, once it is scale-free; as the paper has it, no better than the raw gap.",
         which_gap,
@@ -176,11 +181,12 @@ CHECKED: dict[str, tuple[str, Callable]] = {
     "06_downstream": ("By our rules neither directions nor accuracy.", downstream),
     "11_ablation": (
         "The geometry term and the re-weighted contrast; the centroid term moves nothing, the curriculum steadies "
-        "nothing.",
+        "training in one of six settings.",
         parts,
     ),
     "12_base_temperature": (
-        "How much there is to close: next to nothing on photographs where the base was trained at a logit scale of 20.",
+        "How much of the gap is offset, and what the dial closes: next to nothing on photographs where the base was "
+        "trained at a logit scale of 20.",
         of_the_base,
     ),
     "08_shift": (
@@ -189,11 +195,13 @@ CHECKED: dict[str, tuple[str, Callable]] = {
         under_shift,
     ),
     "09_dial_without_retraining": (
-        "For captions by memory no; clustering and raw-fed captions are worse than retrained where t is below 0.8.",
+        "Not for captions by memory; clustering and raw-fed captions are worse than retrained where t is small, and "
+        "none is found worse from 0.8 on.",
         without_retraining,
     ),
     "10_alpha_for_a_budget": (
-        "That which validation data choose, nearly always: mixtures of one fine-tuning's weights with the base's.",
+        "One chosen on validation data, a mixture of one fine-tuning's weights with the base's, kept it in more than "
+        "nineteen cases of twenty.",
         within_a_budget,
     ),
     "14_two_readings": (
@@ -202,7 +210,8 @@ CHECKED: dict[str, tuple[str, Callable]] = {
         two_readings,
     ),
     "15_claims": (
-        "On the scenes C1 to C5, as large or larger; on photographs the gap falls less; C6 on neither.",
+        "On the scenes C1 and C3 to C5, as large or larger, with no drop for C2; on photographs the gap falls less; C6 "
+        "on neither.",
         claims,
     ),
 }
@@ -228,7 +237,7 @@ def test_an_answer_is_held_to_the_records(page: str, results: pd.DataFrame):
         ("The paper's distribution gap foretells quality no better than the raw gap does.", which_gap),
         ("At the same gap two other methods cluster and caption better.", other_methods),
         ("not by two thirds, and nothing is left of the gain in clustering", on_photographs),
-        ("The curriculum steadies no training.", steadies_nothing),
+        ("By its loss spikes the curriculum steadies training in one of six settings", steadies_in_one_setting),
     ],
 )
 def test_a_sentence_is_held_to_the_records(sentence: str, check: Callable, results: pd.DataFrame):

@@ -82,7 +82,8 @@ def describe_strip(table: pd.DataFrame) -> str:
     (second,) = set(DIALS) - {first}
     run = table[(table.method == second) & table.claim.isin(["C1", "C3"])].low.notna().any()
     other = f"in brackets those of `{second}`" if run else f"`{second}` has not been run"
-    return f"Effects of `{first}` against the base; {other}. The paper's own models and data: not run."
+    gained = "Of C2 a negative number is accuracy gained."
+    return f"Effects of `{first}` against the base; {other}. {gained} The paper's own models and data: not run."
 
 
 def describe_marks() -> str:
