@@ -10,7 +10,7 @@ import pytest
 from tpccma.evidence import compared, frontier, price
 from tpccma.evidence.ablation import against_whole, curriculum_changes
 from tpccma.evidence.base_scale import scale_settings
-from tpccma.evidence.budget import BUDGETS, KEPT_GOAL, kept_on_test
+from tpccma.evidence.budget import BUDGETS, kept_on_test
 from tpccma.evidence.claims import claims_table
 from tpccma.evidence.dial import with_fronts
 from tpccma.evidence.estimates import Setting, change, runs_of
@@ -144,7 +144,9 @@ def without_retraining(results: pd.DataFrame):
 def within_a_budget(results: pd.DataFrame):
     fronts = load_results(ROOT / "results" / "fronts")
     chosen = pd.concat([kept_on_test(fronts, each) for each in BUDGETS])
-    assert chosen.kept[chosen.t > 0].mean() >= KEPT_GOAL
+    left = chosen[chosen.t > 0]
+    alike = left.profile.isin(WORLDS)
+    assert alike.any() and left.kept[alike].all() and not left.kept[~alike].all()
 
 
 def two_readings(results: pd.DataFrame):
@@ -200,8 +202,8 @@ CHECKED: dict[str, tuple[str, Callable]] = {
         without_retraining,
     ),
     "10_alpha_for_a_budget": (
-        "One chosen on validation data, a mixture of one fine-tuning's weights with the base's, kept it in more than "
-        "nineteen cases of twenty.",
+        "A mixture of one fine-tuning's weights with the base's, chosen on validation data: it held in every case "
+        "where training and test are alike, not in every one where they differ.",
         within_a_budget,
     ),
     "14_two_readings": (
