@@ -2,7 +2,9 @@
 
 import os
 import socket
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -16,6 +18,8 @@ from tpccma.data import Corpus, Pairs
 from tpccma.methods import METHODS
 from tpccma.models import read_weights
 from tpccma.profiles import Profile
+from tpccma.training.encoders import build_encoder
+from tpccma.training.run import warn_of_batch_norm
 
 pytestmark = pytest.mark.deep  # every method is trained three times
 TRAINED = [name for name, method in METHODS.items() if method.trained]
@@ -113,3 +117,14 @@ def test_the_cap_and_the_ramp_took_part(trained: tuple[Path, Path]):
     steps = pd.read_csv(find(trained[0], "tpc-cma") / "steps.csv")
     assert set(steps.phase) == {"anchor", "ramp", "stabilize"}
     assert steps.alpha.iloc[-1] == 0.5
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batch_norm_in_several_processes_is_told_of(processes: int, tiny_profile: Profile):
+    several = SimpleNamespace(num_processes=processes, is_main_process=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_batch_norm(build_encoder(tiny_profile).model, several)
+        warn_of_batch_norm(torch.nn.Linear(2, 2), several)
+    said = "its statistics are of each process's own pairs, so 2 processes do not give what one gives"
+    assert [str(each.message) for each in caught] == [f"the model has batch norm: {said}"] * (processes == 2)

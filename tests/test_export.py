@@ -50,6 +50,7 @@ def test_card_says_what_was_measured(finished: Path, tmp_path: Path):
     assert "Trained by profile demo, method tpc-cma, alpha 0.5, seed 1" in card
     assert "| modality gap, raw | 0.7512 |" in card and "other" not in card and "means" not in card
     assert not (tmp_path / "out" / "means.safetensors").exists()
+    assert "one of words" in card and "get_tokenizer" not in card  # which would give ids of other words
 
 
 def test_pictures_give_the_means_and_the_gap(finished: Path, tmp_path: Path, folder: Path):  # noqa: F811

@@ -30,12 +30,13 @@ SHOWN = {
     "clustering_ari": "joint clustering, ARI",
     "cider_memory": "captions, CIDEr",
 }
+PLACE = "local-dir:PATH-OF-THIS-FOLDER"
 LOAD = """```python
 import open_clip
 
 model, _, transform = open_clip.create_model_and_transforms("{place}")
-tokenizer = open_clip.get_tokenizer("{place}")
-```"""
+{tokenizer}```"""
+TOKENIZER = 'tokenizer = open_clip.get_tokenizer("{place}")\n'
 WORDS = "Its tokenizer is one of words, which `tpccma.training.encoders.load_encoder` reads from the file of weights."
 CENTRE = """`means.safetensors` holds the mean embeddings `images` and `texts` of its owner's pictures and captions.
 To centre: take the mean off rows of length 1, and scale them back to length 1."""
@@ -121,7 +122,10 @@ def card(name: str, record: dict, words: bool, means: bool, gap: dict | None) ->
         Markdown with the hub's front matter.
     """
     parts = ["---\nlibrary_name: open_clip\npipeline_tag: zero-shot-image-classification\ntags: [clip, tpccma]\n---"]
-    parts += [f"# {name}, aligned by tpccma", LOAD.format(place="local-dir:PATH-OF-THIS-FOLDER")]
+    parts += [
+        f"# {name}, aligned by tpccma",
+        LOAD.format(place=PLACE, tokenizer="" if words else TOKENIZER.format(place=PLACE)),
+    ]
     parts += [WORDS] * words
     if record:
         made = ", ".join(f"{key} {record.get(key)}" for key in ("profile", "method", "alpha", "seed"))

@@ -12,10 +12,13 @@ leaves a checkpoint. What other code has made is told of, and made anew with ``f
 """
 
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from accelerate import Accelerator
+from torch import nn
 
 from tpccma.curriculum import check_alpha
 from tpccma.data import Corpus, load_corpus
@@ -284,9 +287,21 @@ def _train(
     return _load_finished(run)
 
 
+def warn_of_batch_norm(model: nn.Module, processes: Accelerator) -> None:
+    """Say that several processes are not as one where a model has batch norm, which torch joins on GPUs alone."""
+    with_statistics = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
+    if with_statistics and processes.num_processes > 1 and processes.is_main_process:
+        warnings.warn(
+            f"the model has batch norm: its statistics are of each process's own pairs, so {processes.num_processes} "
+            "processes do not give what one gives",
+            stacklevel=2,
+        )
+
+
 def _finish(trainer: Trainer, run: Run) -> None:
     """Train to the end, and put the weights in the place of the checkpoint."""
     processes = trainer.accelerator
+    warn_of_batch_norm(run.encoder.model, processes)
     with signals_held(processes.num_processes > 1) as trainer.caught, tracking(trainer, run):
         trainer.run()
         if processes.is_main_process and not trainer.stopped:
