@@ -19,7 +19,7 @@ from tpccma.methods import METHODS
 from tpccma.models import read_weights
 from tpccma.profiles import Profile
 from tpccma.training.encoders import build_encoder
-from tpccma.training.run import warn_of_batch_norm
+from tpccma.training.loop import warn_of_batch_norm
 
 pytestmark = pytest.mark.deep  # every method is trained three times
 TRAINED = [name for name, method in METHODS.items() if method.trained]

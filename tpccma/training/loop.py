@@ -6,6 +6,7 @@ Legend: B batch size of a process.
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from tpccma.data import Corpus
@@ -178,3 +179,14 @@ class Trainer:
         with torch.no_grad():
             scale = self.accelerator.unwrap_model(self.model).model.logit_scale
             scale.clamp_(0, math.log(self.training.max_logit_scale))
+
+
+def warn_of_batch_norm(model: nn.Module, processes: Accelerator) -> None:
+    """Say that several processes are not as one where a model has batch norm, which torch joins on GPUs alone."""
+    with_statistics = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
+    if with_statistics and processes.num_processes > 1 and processes.is_main_process:
+        warnings.warn(
+            f"the model has batch norm: its statistics are of each process's own pairs, so {processes.num_processes} "
+            "processes do not give what one gives",
+            stacklevel=2,
+        )

@@ -12,13 +12,10 @@ leaves a checkpoint. What other code has made is told of, and made anew with ``f
 """
 
 import os
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from accelerate import Accelerator
-from torch import nn
 
 from tpccma.curriculum import check_alpha
 from tpccma.data import Corpus, load_corpus
@@ -33,7 +30,7 @@ from tpccma.training.encoders import build_encoder, load_encoder, weights_path
 from tpccma.training.folder import WEIGHTS, alone_in, clear, code_of, is_finished, note_code, settle
 from tpccma.training.identity import evaluation_code, fingerprint, joined, training_code
 from tpccma.training.interruption import are_to_stop, signals_held
-from tpccma.training.loop import Trainer
+from tpccma.training.loop import Trainer, warn_of_batch_norm
 from tpccma.training.maps import add_maps
 from tpccma.training.traces import traced
 from tpccma.training.tracking import check_tracker, tracking
@@ -285,17 +282,6 @@ def _train(
     clear(folder)
     run.code["training"] = code_of(folder)
     return _load_finished(run)
-
-
-def warn_of_batch_norm(model: nn.Module, processes: Accelerator) -> None:
-    """Say that several processes are not as one where a model has batch norm, which torch joins on GPUs alone."""
-    with_statistics = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
-    if with_statistics and processes.num_processes > 1 and processes.is_main_process:
-        warnings.warn(
-            f"the model has batch norm: its statistics are of each process's own pairs, so {processes.num_processes} "
-            "processes do not give what one gives",
-            stacklevel=2,
-        )
 
 
 def _finish(trainer: Trainer, run: Run) -> None:
