@@ -161,9 +161,11 @@ def _inner_push(
 
 
 @compiled_on_gpu(dynamic=True)
-def add_own_forces(x: Tensor, y: Tensor, scale: Tensor, across_x: Tensor, across_y: Tensor, own: Tensor) -> Gradients:
-    """Add the forces on the positives, (B, 1), to those across, (B, D), and differentiate both by s."""
-    across_x, across_y = across_x + own * (scale * y), across_y + own * (scale * x)
+def add_own_forces(
+    x: Tensor, y: Tensor, scale: Tensor, scaled: tuple[Tensor, Tensor], across_x: Tensor, across_y: Tensor, own: Tensor
+) -> Gradients:
+    """Add the forces on the positives, (B, 1), to those across, (B, D), and differentiate both by s; `scaled` by it."""
+    across_x, across_y = across_x.add_(own * scaled[1]), across_y.add_(own * scaled[0])
     return Gradients(across_x, across_y, (across_x * x).sum() / scale)
 
 
@@ -178,8 +180,11 @@ def within_gradients(
     both = (inner_x * x).sum() + (inner_y * y).sum()
     by_scale = (both - _pull(len(x), scale, weights) * mismatch) / (2 * scale)
     difference = x - y
-    distances = 2 / len(x) * (weights.centroid * difference.mean(0) + weights.paired * difference)
-    return Gradients(inner_x + distances, inner_y - distances, by_scale)
+    distances = weights.centroid * difference.mean(0)
+    if weights.paired:
+        distances = distances + weights.paired * difference
+    distances = 2 / len(x) * distances
+    return Gradients(inner_x.add_(distances), inner_y.sub_(distances), by_scale)
 
 
 def _pull(count: int, scale: Tensor, weights: Weights) -> Tensor:

@@ -129,7 +129,9 @@ class Batch:
             for one, (x, y) in zip(forces, across, strict=True):
                 x[rows] = one @ self.scaled_y
                 y.addmm_(one.T, self.scaled_x[rows])
-        return [self._join(mix, *parts, *inner) for mix, parts in zip(mixes, across, strict=True)]
+        given = self.x, self.y, self.scale, *inner, self.mismatch, self.weights
+        cma = within_gradients(*given) if any(mix.cma is not None for mix in mixes) else None
+        return [self._join(mix, *parts, cma) for mix, parts in zip(mixes, across, strict=True)]
 
     def _logits(self) -> Iterator[tuple]:
         """Yield rows and their logits, (R, B): across, and if needed within the images and within the texts."""
@@ -175,15 +177,14 @@ class Batch:
         needed = self.within[:, 0], self.pushes.cma_inner
         return [[*(one[side, rows, None] for one in needed), *(one[side] for one in needed)] for side in (0, 1)]
 
-    def _join(self, mix: Mix, x: Tensor, y: Tensor, inner_x: Tensor, inner_y: Tensor) -> Gradients:
-        """Add up a mix's gradients: of the negatives across and within, of the positives, and of the distances."""
+    def _join(self, mix: Mix, x: Tensor, y: Tensor, within: Gradients | None) -> Gradients:
+        """Add up a mix's gradients: of the negatives across, of the positives, and what L_CMA has `within`."""
         pushes = (mix.clip, self.pushes.clip_own), (mix.cma, self.pushes.cma_own)
         own = [share * push for share, push in pushes if share is not None and push is not None]
         own = sum(own, torch.zeros_like(self.pushes.clip_own)).sum(0)[:, None]
-        x, y, scale = add_own_forces(self.x, self.y, self.scale, x, y, own)
+        x, y, scale = add_own_forces(self.x, self.y, self.scale, (self.scaled_x, self.scaled_y), x, y, own)
         if mix.cma is not None:
-            given = self.x, self.y, self.scale, inner_x, inner_y, self.mismatch, self.weights
-            parts = zip((x, y, scale), within_gradients(*given), strict=True)
+            parts = zip((x, y, scale), within, strict=True)
             x, y, scale = (whole.addcmul_(part, mix.cma) for whole, part in parts)
         return Gradients(x, y, scale)
 

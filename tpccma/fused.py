@@ -71,7 +71,7 @@ class OnePass:
         if len(self.gradients) == 1:
             return self.gradients[0]
         clip, cma = self.gradients
-        return Gradients(*((1 - alpha) * one + alpha * other for one, other in zip(clip, cma, strict=True)))
+        return Gradients(*(((1 - alpha) * one).add_(alpha * other) for one, other in zip(clip, cma, strict=True)))
 
 
 @compiled_on_gpu(dynamic=True)
@@ -86,13 +86,18 @@ def read_gradients(x: Tensor, y: Tensor, *gradients: Tensor) -> Tensor:
     Returns:
         (3,): both norms, and the cosine between them.
     """
-    clip, cma = (torch.cat([_tangent(x, of_x), _tangent(y, of_y)]) for of_x, of_y in (gradients[:2], gradients[2:]))
+    clip, cma = (_tangents((x, of_x), (y, of_y)) for of_x, of_y in (gradients[:2], gradients[2:]))
     norms = clip.norm(), cma.norm()
-    return torch.stack([*norms, (clip * cma).sum() / (norms[0] * norms[1]).clamp_min(1e-30)])
+    return torch.stack([*norms, clip.mul_(cma).sum() / (norms[0] * norms[1]).clamp_min(1e-30)])
 
 
-def _tangent(points: Tensor, gradients: Tensor) -> Tensor:
-    return gradients - (gradients * points).sum(1, keepdim=True) * points
+def _tangents(*pairs: tuple[Tensor, Tensor]) -> Tensor:
+    """Take from gradients what points along their embeddings; of all pairs, (B, D) each, in one tensor."""
+    found = pairs[0][1].new_empty(len(pairs), *pairs[0][1].shape)
+    for part, (points, gradients) in zip(found, pairs, strict=True):
+        along = torch.mul(gradients, points, out=part).sum(1, keepdim=True)
+        torch.sub(gradients, torch.mul(along, points, out=part), out=part)
+    return found
 
 
 class _WithGradients(torch.autograd.Function):
