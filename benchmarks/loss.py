@@ -67,7 +67,7 @@ def measure(pairs: int, rounds: int) -> list[dict]:
     return [{"pairs": pairs, **row, "peak_bytes": peaks[row["what"]]} for row in rows]
 
 
-def main(pairs: str = PAIRS[device()], rounds: int = 3, out: Path = FOLDER) -> None:
+def main(pairs: str = PAIRS[device()], rounds: int = 9, out: Path = FOLDER) -> None:
     """Measure, print and record."""
     rows = [row for count in pairs.split(",") for row in measure(int(count), rounds)]
     print(write_record(read_benchmark(save_benchmark("loss", {"loss": rows}, out))))
