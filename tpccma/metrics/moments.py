@@ -13,7 +13,7 @@ from torch import Tensor
 from tpccma.metrics.checks import SAFE, UNIT_TOLERANCE, Rows, array, check_same_shape, check_shape, real, unit_rows
 
 SPAN = 2**20  # rows that are summed before anything is decided
-BLOCK = 2**18  # numbers of one modality taken at a time on a CPU: what stays in a core's cache
+BLOCK = 2**17  # numbers of one modality taken at a time on a CPU: three such blocks stay in a core's cache
 DEVICE_BLOCK = 2**26  # on a GPU, where each operation costs its launch: 256 MiB
 LOST = 0.1  # share of a mean square that must be left about the mean: with less, float32 has too few digits for 1e-6
 
