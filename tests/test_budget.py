@@ -79,6 +79,11 @@ def test_choice_is_said():
     )
 
 
+def test_points_that_are_passed_over_are_said():
+    said = "t = 1: raw_gap falls by 70.0 % within clustering_ari +0.12, which 0.3, 0.6 exceed"
+    assert choose(FRONT, "clustering_ari +0.12").said == said
+
+
 def test_nothing_kept_is_the_base_and_said():
     found = choose(FRONT, "cider_memory -0.5%")
     assert found == (0.0, 0.0, 0, "t = 0, the base: no other point keeps cider_memory -0.5%")

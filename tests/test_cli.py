@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -214,10 +215,18 @@ def test_train_leaves_a_record(shell: list[str], tiny_profile: Profile, monkeypa
     values = load_profile(tiny_profile, fine_tune__epochs=1).model_dump(mode="json")
     Path("tiny.yaml").write_text(yaml.safe_dump(values))
     result = run("train", *shell, "--alpha", "0.5", "--seed", "1")
-    assert (result.exit_code, result.stdout) == (0, "results/demo/tpc-cma-a0.5-s1.json\n")
-    assert Path("results/demo/tpc-cma-a0.5-s1.json").is_file()
+    folder, path = result.stdout.splitlines()
+    assert (result.exit_code, path) == (0, "results/demo/tpc-cma-a0.5-s1.json") and Path(path).is_file()
+    assert folder.startswith("runs/demo/tpc-cma-a0.5-s1-") and Path(folder, "model.safetensors").is_file()
+    by_folder, by_file = (run("evaluate", given, "--profile", "tiny.yaml", "--tasks", "gap", "--json").stdout
+                          for given in (folder, f"{folder}/model.safetensors"))  # fmt: skip
+    assert by_folder == by_file and json.loads(by_file)["raw_gap"] > 0
     shown = run("train", *shell, "--seed", "1", "--json").stdout  # 0.5 is the dial's default
     assert json.loads(shown) == json.loads(Path("results/demo/tpc-cma-a0.5-s1.json").read_text())
+
+
+def test_version_is_the_packages():
+    assert run("--version").stdout == f"{version('tpccma')}\n"
 
 
 def test_fresh_makes_anew_what_other_code_has_made(shell: list[str], record: dict):

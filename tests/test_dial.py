@@ -16,6 +16,7 @@ from tpccma import evaluate, interpolate, load_profile
 from tpccma.cli import app
 from tpccma.data.scenes import make_pairs
 from tpccma.models import Encoder, read_metadata, read_weights
+from tpccma.models.identity import weights_identity
 from tpccma.models.towers import Heads
 from tpccma.profiles import HeadsModel, OpenClipModel
 from tpccma.runs.dial import open_model, pictures_in, some_of, tasks_for, weights_in
@@ -73,7 +74,10 @@ def test_model_between_two_files_is_one_that_open_clip_loads(ends, encoders):
     assert (result.exit_code, result.stdout, result.stderr) == (0, "half.safetensors\n", "")
     expected = interpolate(*encoders, 0.5).model.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in state("half.safetensors").items())
-    assert read_metadata("half.safetensors") == read_metadata("base.safetensors")
+    notes = read_metadata("half.safetensors")
+    names = {name: weights_identity(f"{name}.safetensors") for name in ("base", "aligned")}
+    assert json.loads(notes.pop("mixture")) == {"t": 0.5, **names}
+    assert notes == read_metadata("base.safetensors")
 
 
 def test_json_names_the_file(ends):

@@ -142,6 +142,15 @@ def test_what_to_embed_is_asked_for(folder: Path, shards: str, tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+def test_missing_pictures_are_left_out_where_asked(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "captions.csv").write_text((folder / "captions.csv").read_text() + "99.png,a star.\n")
+    given = [*options(folder)[:-1], tmp_path / "captions.csv", "--json", "--resamples", "2"]
+    refused = run("gap", *given)
+    assert refused.exit_code == 2 and "99.png" in refused.stderr and "--skip-missing" in refused.stderr
+    assert json.loads(run("gap", *given, "--skip-missing").stdout)["pairs"] == 25
+    assert "26 pictures, of which left out: 1 without a file" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

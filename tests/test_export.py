@@ -11,12 +11,14 @@ from safetensors.torch import load_file
 from torchvision.transforms.functional import to_pil_image
 from typer.testing import CliRunner, Result
 
-from tests.test_embed import folder  # noqa: F401
+from tests.test_embed import folder, options  # noqa: F401
 from tpccma import load_profile
 from tpccma.cli import app
 from tpccma.models import prepare, read_weights
 from tpccma.practice.export import export_model
 from tpccma.training.encoders import load_encoder, weights_path
+
+MIXED = {"t": 0.3, "base": "00ff", "aligned": "ff00"}
 
 
 def run(*arguments: str | Path) -> Result:
@@ -51,6 +53,22 @@ def test_card_says_what_was_measured(finished: Path, tmp_path: Path):
     assert "| modality gap, raw | 0.7512 |" in card and "other" not in card and "means" not in card
     assert not (tmp_path / "out" / "means.safetensors").exists()
     assert "one of words" in card and "get_tokenizer" not in card  # which would give ids of other words
+
+
+def test_card_of_a_mixture_says_of_what_and_how_far(finished: Path, tmp_path: Path):
+    weights = finished / "model.safetensors"
+    load_encoder(load_profile("demo"), weights).save(tmp_path / "half.safetensors", mixture=MIXED)
+    card = (export_model(tmp_path / "half.safetensors", tmp_path / "out") / "README.md").read_text()
+    assert "t = 0.3 of the way from the weights `00ff` (base) to `ff00`" in card
+
+
+def test_gap_takes_what_was_exported(finished: Path, tmp_path: Path, folder: Path):  # noqa: F811
+    out, pairs = export_model(finished, tmp_path / "out"), options(folder)[4:]
+    given = ["gap", "--model", "tpccma-demo", *pairs, "--json", "--resamples", "2", "--pretrained"]
+    of_run, of_folder, of_open_clip = (run(*given, place).stdout for place in (finished, out, f"local-dir:{out}"))
+    assert of_run == of_folder == of_open_clip and json.loads(of_run)["pairs"] == 25
+    place = run("gap", "--model", f"local-dir:{out}", "--pretrained", out, *pairs)
+    assert place.exit_code == 2 and "is a place, not a model" in place.stderr
 
 
 def test_pictures_give_the_means_and_the_gap(finished: Path, tmp_path: Path, folder: Path):  # noqa: F811

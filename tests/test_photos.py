@@ -229,6 +229,19 @@ def test_model_by_name_has_open_clips_tokenizer_and_activation(folder: Path):
     assert encoder.tokenizer(["a red thing"]).shape == (1, 77)
 
 
+def test_tasks_of_classes_are_refused_where_there_are_none(folder: Path):
+    profile = profile_of(folder)
+    with pytest.raises(ValueError, match="no classes, which zeroshot and clustering need"):
+        evaluate(build_encoder(profile), load_corpus(profile), ("gap", "zeroshot", "clustering"))
+
+
+def test_training_that_is_refused_leaves_nothing(folder: Path, tmp_path: Path):
+    profile = load_profile(profile_of(folder), fine_tune__batch_size=10_000)
+    with pytest.raises(ValueError, match="10000"):
+        fine_tune(profile, alpha=0.5, runs_dir=tmp_path)
+    assert not [path for path in tmp_path.rglob("tpc-cma*")]
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("workers", [0, 1])
 def test_fine_tuning_and_evaluation_from_end_to_end(folder: Path, tmp_path: Path, workers: int):

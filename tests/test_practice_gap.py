@@ -137,6 +137,17 @@ def test_command_draws_and_refuses_half_a_model(tmp_path: Path):
         assert refused.exit_code == 2 and "give two files of embeddings, IMAGES TEXTS, or all of" in refused.stderr
 
 
+def test_what_is_refused_names_the_files_and_the_remedy(tmp_path: Path):
+    x, y = pairs_of(30)
+    for name, rows in {"x": x, "longer": 2 * y, "fewer": y[1:]}.items():
+        np.save(tmp_path / f"{name}.npy", rows)
+    wanted = {"longer": "--normalize of `tpccma gap`", "fewer": "pass pairs"}
+    for name, remedy in wanted.items():
+        refused = run("gap", tmp_path / "x.npy", tmp_path / f"{name}.npy")
+        assert refused.exit_code == 2 and remedy in refused.stderr
+        assert f"x is {tmp_path / 'x.npy'}, y is {tmp_path / name}.npy" in refused.stderr
+
+
 MILLION = """
 import resource, sys
 from pathlib import Path

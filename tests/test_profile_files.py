@@ -14,6 +14,7 @@ from tpccma.runs.jobs import planned_jobs
 from tpccma.runs.places import find_profile
 from tpccma.runs.plan import sweep_commands
 
+RATES = "learning_rates of its own for .*tpc-cma; give them too"
 MINE = b"extends: demo\nname: mine\n"
 LAUGHS = b"a: &a [x, x]\n" + b"".join(b"%c: &%c [*%c, *%c, *%c, *%c]\n" % (c, c, *[c - 1] * 4) for c in range(98, 113))
 BAD = {
@@ -169,3 +170,16 @@ def test_half_a_character_is_refused(tmp_path: Path):
     path.write_text('extends: demo\nname: mine\nmodel:\n  name: "\\ud800"\n')
     with pytest.raises(ValueError, match=r"profile .*mine.yaml holds half a character, which no file can hold"):
         load_profile(path)
+
+
+def test_rate_that_would_not_count_is_refused(tmp_path: Path):
+    """What is extended has rates of methods, which stand above a rate for all."""
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(MINE + b"fine_tune: {learning_rate: 0.0001}\n")
+    for load in (lambda: load_profile(path), lambda: load_profile("demo", fine_tune__learning_rate=0.0001)):
+        with pytest.raises(ValueError, match=RATES):
+            load()
+    path.write_bytes(path.read_bytes() + b"learning_rates: {}\n")
+    assert load_profile(path).training_of("tpc-cma").learning_rate == 0.0001
+    plain = load_profile("demo", fine_tune__learning_rate=0.0001, learning_rates={"clip": 0.5})
+    assert [plain.training_of(name).learning_rate for name in ("tpc-cma", "clip")] == [0.0001, 0.5]

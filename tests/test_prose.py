@@ -1,4 +1,4 @@
-"""One word for one thing, in whatever the book and the README say to a reader."""
+"""One word for one thing, in whatever the book and the README say to a reader, and every source named."""
 
 import json
 import re
@@ -57,6 +57,14 @@ def test_raw_names_stand_in_no_table_of_the_first_chapters():
         tables = ["".join(out["data"]["text/html"]) for out in outputs if "text/html" in out.get("data", {})]
         cells = [said for table in tables for said in re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", table)]
         assert tables and [said for said in cells if "_" in said or said in ("True", "False")] == []
+
+
+def test_every_source_in_the_code_stands_in_the_bibliography():
+    known = re.findall(r"eprint *= *{([\d.]+)}", (ROOT / "book" / "references.bib").read_text())
+    texts = {path.name: path.read_text() for path in (ROOT / "tpccma").rglob("*.py")}
+    named = {name: set(re.findall(r"\b\d{4}\.\d{4,5}(?!\d)", text)) for name, text in texts.items() if "arXiv" in text}
+    assert {name: missing for name, numbers in named.items() if (missing := numbers - set(known))} == {}
+    assert {"2604.00279", "1803.05407"} < set.union(*named.values())
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)

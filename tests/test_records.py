@@ -186,10 +186,12 @@ def test_record_of_the_same_fingerprint_is_left_alone(run: Run, tmp_path: Path):
     assert load_results(tmp_path).cider.tolist() == [0.25]
 
 
-def test_record_of_another_fingerprint_is_replaced(run: Run, tmp_path: Path):
+def test_record_of_another_fingerprint_is_replaced_and_that_told(run: Run, tmp_path: Path, caplog):
     save(run, tmp_path)
+    assert not caplog.text
     save_record(make_record(replace(run, fingerprint="ffff0000"), METRICS | {"cider": 0.75}), tmp_path)
     assert load_results(tmp_path).cider.tolist() == [0.75]
+    assert "other settings" in caplog.text and "now ffff0000" in caplog.text
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["results.csv", "tpc-cma-a0.05-s3.json"]
 
 

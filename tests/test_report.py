@@ -21,7 +21,11 @@ def finished(tmp_path: Path) -> Path:
     (tmp_path / "results" / "demo").mkdir(parents=True)
     folder.mkdir()
     metrics = {"raw_gap": 0.25, "cider": 0.5}
-    record = KEY | {"metrics": metrics, "training": {"learning_rate": 0.001}, "hardware": "<two> cores"}
+    record = KEY | {
+        "metrics": metrics,
+        "training": {"learning_rate": 0.001},
+        "hardware": {"device": "<two> cores", "threads": 2},
+    }
     (folder / "record.json").write_text(json.dumps(record))
     (folder / "steps.csv").write_text("step,loss,alpha,learning_rate\n0,3.0,0,0.1\n1,2.0,0.5,0.1\n")
     base = KEY | {"method": "base", "alpha": 0.0, "metrics": {"raw_gap": 0.75}}
@@ -35,7 +39,10 @@ def test_page_holds_measures_settings_and_curves(finished: Path, tmp_path: Path)
     page = (tmp_path / "page.html").read_text()
     assert "<tr><td>raw_gap</td><td>0.2500</td><td>0.7500</td></tr>" in page
     assert "<tr><td>cider</td><td>0.5000</td><td>not measured</td></tr>" in page
-    assert "<tr><td>learning_rate</td><td>0.001</td></tr>" in page and "&lt;two&gt; cores" in page
+    assert (
+        "<tr><td>learning_rate</td><td>0.001</td></tr>" in page
+        and "<td>device &lt;two&gt; cores, threads 2</td>" in page
+    )
     assert page.count("<svg") == 1 and "<img" not in page and "<script" not in page and "<link" not in page
 
 

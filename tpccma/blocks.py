@@ -78,7 +78,7 @@ def sums_of_block(across: Tensor, x: Tensor | None = None, y: Tensor | None = No
 
 
 def log_sums(logits: Tensor, powers: Sequence[float], dim: int) -> Tensor:
-    """Return along `dim` the largest logit, then ``log sum of exp(p z)`` for each power: (1 + P, ...)."""
+    """Return along ``dim`` the largest logit, then ``log sum of exp(p z)`` for each power: (1 + P, ...)."""
     top = logits.amax(dim)
     shares = (logits - top.unsqueeze(dim)).exp_()
     return torch.stack([top, *(_power(shares, p).sum(dim).log_() + p * top for p in powers)])
@@ -114,7 +114,7 @@ def _reweight(positive: Tensor, across: Tensor, within: Tensor, beta: float, eac
 
 @compiled_on_gpu(dynamic=True)
 def forces_across(logits: Tensor, images: list, texts: list, beta: float) -> list[Tensor]:
-    """Say how anchors act on negatives across, (R, B) for each mix; sides as in `Batch._sides`. Consumes the logits."""
+    """Say how anchors act on negatives across, (R, B) a mix; sides as in ``Batch._sides``. Consumes the logits."""
     both = zip(_push(logits, *images, beta), _push(logits, *texts, beta), strict=True)
     *forces, last = [one.add_(other) for one, other in both]
     return [*forces, _instead(logits, last)]
@@ -164,7 +164,7 @@ def _inner_push(
 def add_own_forces(
     x: Tensor, y: Tensor, scale: Tensor, scaled: tuple[Tensor, Tensor], across_x: Tensor, across_y: Tensor, own: Tensor
 ) -> Gradients:
-    """Add the forces on the positives, (B, 1), to those across, (B, D), and differentiate both by s; `scaled` by it."""
+    """Add the forces on positives, (B, 1), to those across, (B, D), and differentiate by s; both ``scaled`` by it."""
     across_x, across_y = across_x.add_(own * scaled[1]), across_y.add_(own * scaled[0])
     return Gradients(across_x, across_y, (across_x * x).sum() / scale)
 

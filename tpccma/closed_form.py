@@ -1,7 +1,7 @@
 """The terms of `tpccma.loss` and their gradients in one pass over the batch, some rows at a time.
 
 Every gradient with respect to the embeddings is known in closed form. So no matrix of B x B has to be kept: the logits
-of some rows are computed and summed up, and once all sums are known computed again for the gradients; up to `HELD`
+of some rows are computed and summed up, and once all sums are known computed again for the gradients; up to ``HELD``
 pairs they are kept in between. What is done with the logits of some rows stands in `tpccma.blocks`. All is written
 plainly in `tpccma.loss`, and tests hold the two equal.
 
@@ -77,7 +77,7 @@ def one_pass(
 def take_blocks(
     x: Tensor, y: Tensor, scale: Tensor, weights: Weights, mixes: Sequence[Mix], hold: bool = False
 ) -> tuple[Tensor, list[Gradients]]:
-    """Make the pass; with `hold` the logits are kept until the gradients are known."""
+    """Make the pass; with ``hold`` the logits are kept until the gradients are known."""
     batch = Batch(x, y, scale, weights, hold)
     return batch.sum_up(), batch.gradients(mixes)
 

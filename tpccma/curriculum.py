@@ -33,7 +33,7 @@ def check_number(
         value: to be checked.
         low: the least it may be; None for no bound.
         high: the largest it may be; None for no bound.
-        above: whether it must be above `low`.
+        above: whether it must be above ``low``.
 
     Raises:
         ValueError: naming the value and the range otherwise.
@@ -91,18 +91,18 @@ class GradientReading:
 class ThreePhaseCurriculum:
     """Alpha over the steps: 0 (anchor), a smooth rise (ramp), then alpha_target (stabilize).
 
-    Without readings it is a plain schedule: alpha is 0 for the share `anchor` of the steps, then ``alpha_target u``
-    with u a raised cosine from 0 to 1 that ends at `ramp_end`. Readings, given to `update`, change it:
+    Without readings it is a plain schedule: alpha is 0 for the share ``anchor`` of the steps, then ``alpha_target u``
+    with u a raised cosine from 0 to 1 that ends at ``ramp_end``. Readings, given to `update`, change it:
 
-    - Anchor ends early, not before `min_anchor`, once the smoothed ``||g_clip||`` has stopped falling: for `patience`
-      it has not come to lie 1 % below its lowest, counted from the tenth reading on.
+    - Anchor ends early, not before ``min_anchor``, once the smoothed ``||g_clip||`` has stopped falling: for
+      ``patience`` it has not come to lie 1 % below its lowest, counted from the tenth reading on.
     - Ramp: what rises as u is the ratio ``r = ||alpha g_cma|| / ||(1 - alpha) g_clip||``. With q the smoothed
       ``||g_cma|| / ||g_clip||`` and q0 what q was at the end of the anchor phase, but of ten readings at least,
       ``alpha = r / (r + q)`` with ``r = u R``, ``R = alpha_target / (1 - alpha_target) q0``. So alpha waits while
       alignment's gradient is large against CLIP's, and goes ahead once it has shrunk.
-    - Conflict: in a step whose own cosine is below 0 the clock of u runs at `slow_rate`; it never stops.
+    - Conflict: in a step whose own cosine is below 0 the clock of u runs at ``slow_rate``; it never stops.
     - Bounds: alpha never falls, is at most alpha_target, where Stabilize begins, and at least the plain schedule whose
-      ramp ends at `deadline`, so it arrives whatever the gradients say. It rises in a step by at most
+      ramp ends at ``deadline``, so it arrives whatever the gradients say. It rises in a step by at most
       ``4 alpha_target / max(T, 4)``, T the steps of the plain ramp; by just that where R is infinite (alpha_target 1).
 
     >>> curriculum = ThreePhaseCurriculum(alpha_target=0.5, total_steps=100)

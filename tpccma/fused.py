@@ -45,8 +45,8 @@ class OnePass:
         """Return all that a log or a curriculum asks for, in one tensor, so that one transfer brings it to the host.
 
         Returns:
-            (8,): the norms of the gradients of L_CLIP and of L_CMA and the cosine between them, see `GradientReading`;
-            then the terms in the order of `TERM_NAMES`, without their shares.
+            (8,): the norms of the gradients of L_CLIP and of L_CMA and the cosine between them, see
+            `~tpccma.curriculum.GradientReading`; then the terms in the order of ``TERM_NAMES``, without their shares.
         """
         clip, cma = self.gradients
         return torch.cat([read_gradients(*self.inputs[:2], *clip[:2], *cma[:2]), self.unweighted])
@@ -60,7 +60,7 @@ class OnePass:
         return shares(alpha, self.weights[:4])
 
     def terms(self, alpha: float) -> dict[str, Tensor]:
-        """Weigh the terms with alpha. Returns what `CMALoss` does with ``output_dict``, differentiable likewise."""
+        """Weigh the terms with alpha, to what `~tpccma.loss.CMALoss` returns as ``output_dict``, as differentiable."""
         values = dict(zip(TERM_NAMES, self.unweighted, strict=True))
         weighted = {name: share * values[name] for name, share in self.shares(alpha).items()}
         given = list(weighted.values()), self._mixed(alpha), self.plain(alpha)

@@ -117,7 +117,7 @@ def check_weights(name: str, weights: Weights) -> Weights:
 
 
 class CMALoss(ClipLoss):
-    """Contrastive loss with cross-modal alignment, a drop-in for open_clip's `ClipLoss`.
+    """Contrastive loss with cross-modal alignment, a drop-in for open_clip's ``ClipLoss``.
 
     >>> loss = CMALoss(alpha=0.5)
     >>> losses = loss(image_features, text_features, logit_scale, output_dict=True)
@@ -127,13 +127,13 @@ class CMALoss(ClipLoss):
     Its settings are checked whenever they are set.
 
     Args:
-        alpha: share of L_CMA, 0 to 1; 0 is `ClipLoss`. May be changed between steps.
+        alpha: share of L_CMA, 0 to 1; 0 is ``ClipLoss``. May be changed between steps.
         reweighted_weight: weight of `reweighted_contrast`, >= 0.
         geometry_weight: weight of `geometry_mismatch`, >= 0; CyCLIP's.
         centroid_weight: weight of `centroid_distance`, >= 0.
         paired_weight: weight of `paired_distance`, >= 0.
         hardness: beta of the negative re-weighting, 0 to 100.
-        **clip_arguments: `ClipLoss`'s own: local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod.
+        **clip_arguments: ``ClipLoss``'s own: local_loss, gather_with_grad, cache_labels, rank, world_size, use_horovod.
             L_CMA always looks at the whole global batch.
 
     Raises:
@@ -180,7 +180,7 @@ class CMALoss(ClipLoss):
             output_dict: return the weighted terms instead of their sum.
 
         Returns:
-            The scalar total, or the terms that add up to it: of `term_names` the first, and for alpha > 0 the others
+            The scalar total, or the terms that add up to it: of ``term_names`` the first, and for alpha > 0 the others
             whose weights are not 0. Of one pair the contrasts and the geometry are 0.
 
         Raises:

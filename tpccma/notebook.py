@@ -62,7 +62,7 @@ def _pack_figures(shell: InteractiveShell) -> None:
 
 
 def draw_in_few_colours(figure: Figure) -> bytes:
-    """Draw a figure as Jupyter does, as a PNG of `COLOURS` colours."""
+    """Draw a figure as Jupyter does, as a PNG of ``COLOURS`` colours."""
     drawn, packed = BytesIO(), BytesIO()
     figure.savefig(drawn, bbox_inches="tight", facecolor="white")
     Image.open(drawn).convert("RGB").quantize(COLOURS).save(packed, "png", optimize=True)

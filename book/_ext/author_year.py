@@ -1,12 +1,18 @@
-"""Sphinx extension: the bibliography names its entries as the text cites them, by author and year."""
+"""Sphinx extension: the bibliography names its entries as the text cites them, by author and year.
+
+Of two entries of one author and year the second has a letter behind its year, in both places.
+"""
 
 from collections.abc import Iterator
 
 from pybtex.database import Entry, Person
 from pybtex.plugin import register_plugin
+from pybtex.richtext import Text
 from pybtex.style.formatting.plain import Style as PlainStyle
 from pybtex.style.labels import BaseLabelStyle
+from pybtex.style.template import node
 from sphinx.application import Sphinx
+from sphinxcontrib.bibtex.style.referencing import basic_author_year
 
 
 def last_name(person: Person) -> str:
@@ -35,6 +41,13 @@ class AuthorYearStyle(PlainStyle):
     default_label_style = AuthorYearLabels
 
 
+@node
+def labelled_year(children: list, data: dict) -> Text:
+    """The year as the label has it."""
+    return Text(data["formatted_entry"].label.rpartition(", ")[2])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
+    basic_author_year.year = labelled_year  # in place of the field, which has no letter
     register_plugin("pybtex.style.formatting", "author_year", AuthorYearStyle)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,9 @@
 """Sphinx extension: what the glossary explains is linked where it first occurs on a page, and shown there on hover.
 
-A name is linked by hand with {term}`raw gap`, or of itself where prose first has it. The first paragraph of its entry
-stands, hidden, behind the link; book.css shows it under the pointer and at the keyboard's focus, without a network or a
-script, and with one, explained.js, Escape closes it. So first paragraphs are plain words, and formulas come after.
+A name is linked by hand with {term}`raw gap` or {term}`raw gaps <raw gap>`, or of itself where prose first has it, in
+the plural too, which is no name of its own. The first paragraph of its entry stands, hidden, behind the link; book.css
+shows it under the pointer and at the keyboard's focus, without a network or a script, and with one, explained.js,
+Escape closes it. So first paragraphs are plain words, and formulas come after.
 """
 
 import re
@@ -19,7 +20,7 @@ LINKED = ("intro", "readings", "notebooks/")
 NO_PROSE = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.caption, nodes.entry, nodes.legend)
 # Words of every second sentence, which are linked by hand alone.
 PLAIN = re.compile(
-    "embeddings?|modalit(y|ies)|pair|negatives|profile|captioning|verdicts?|seeds?|records?|trials?", re.IGNORECASE
+    "(embedding|pair|negative|profile|captioning|verdict|seed|record|trial)s?|modalit(y|ies)", re.IGNORECASE
 )
 
 logger = logging.getLogger(__name__)
@@ -46,16 +47,22 @@ def depart(writer: HTML5Translator, node: Explained) -> None:
 
 
 def read_glossary(app: Sphinx) -> dict[str, Entry]:
-    """Map every name, as it stands in the glossary and as it begins a sentence, to its entry."""
+    """Map every name, as it stands in the glossary, in the plural and as it begins a sentence, to its entry."""
     found = {}
     for item in app.env.get_doctree(GLOSSARY).findall(nodes.definition_list_item):
         first = next(item.findall(nodes.paragraph))
         if any(first.findall(nodes.math)):
             logger.warning("the first paragraph of an entry is shown on hover: no formula", location=first)
         for term in item.findall(nodes.term):
-            name = term.astext()
-            found |= dict.fromkeys((name, name[0].upper() + name[1:]), Entry(term["ids"][0], without_citations(first)))
+            entry = Entry(term["ids"][0], without_citations(first))
+            for name in (term.astext(), plural(term.astext())):
+                found |= dict.fromkeys((name, name[0].upper() + name[1:]), entry)
     return found
+
+
+def plural(name: str) -> str:
+    """More than one of something."""
+    return f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
 
 
 def without_citations(paragraph: nodes.paragraph) -> str:

@@ -16,6 +16,8 @@ import shlex
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from functools import wraps
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -77,6 +79,21 @@ def said_in_a_line(function: Callable) -> Callable:
             fail("interrupted; the same command goes on from here", 130)
 
     return call
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("tpccma"))
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    wanted: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="print it and end")
+    ] = False,
+) -> None:
+    pass
 
 
 for each in COMMANDS:

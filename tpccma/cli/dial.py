@@ -67,11 +67,12 @@ def dial(
     """Interpolate weights: a model between two without training, at --t or as far as a --budget allows."""
     _check(base, aligned, {"t": t, "budget": budget, "out": out, "model": model, "images": images, "profile": profile})
     found = find_profile(profile, data_dir, images_dir, captions) if profile else None
-    ends = _open(base, aligned, found, model)
+    paths = _find(base, aligned, found, model)
+    ends = _open(paths, (base, aligned), found, model)
     front, choice = _choose(ends, found, budget, gain, seed) if budget else (None, None)
     t = choice.t if choice else t
     if out:
-        _write(ends, t, out, found, images)
+        _write(ends, paths, t, out, found, images)
     _tell(t, out, front, choice, as_json)
 
 
@@ -96,7 +97,7 @@ def _check(base: str, aligned: str, given: dict) -> None:
 
 
 def _check_out(out: Path | None, base: str, aligned: str) -> None:
-    from tpccma.runs.dial import file_in
+    from tpccma.models.weight_files import file_in
 
     if out is None:
         return
@@ -108,16 +109,23 @@ def _check_out(out: Path | None, base: str, aligned: str) -> None:
         raise ValueError(f"{out} holds one of the two models: say another --out")
 
 
-def _open(base: str, aligned: str, profile: "Profile | None", model: str | None) -> tuple["Encoder", "Encoder"]:
-    from tpccma.runs.dial import open_model, weights_in
+def _find(base: str, aligned: str, profile: "Profile | None", model: str | None) -> tuple[Path, Path]:
+    from tpccma.runs.dial import weights_in
+
+    how = (getattr(profile.model, "name", None), profile.download) if profile else (model,)
+    return weights_in(base, *how), weights_in(aligned, *how)
+
+
+def _open(
+    paths: tuple[Path, Path], given: tuple[str, str], profile: "Profile | None", model: str | None
+) -> tuple["Encoder", "Encoder"]:
+    from tpccma.runs.dial import open_model
     from tpccma.training.encoders import load_encoder
 
-    def open_end(given: str) -> "Encoder":
-        if profile is None:
-            return open_model(given, model)
-        return load_encoder(profile, weights_in(given, getattr(profile.model, "name", None), profile.download))
-
-    ends = open_end(base), open_end(aligned)
+    if profile:
+        ends = load_encoder(profile, paths[0]), load_encoder(profile, paths[1])
+    else:
+        ends = open_model(given[0], model), open_model(given[1], model)
     ends[0].use_gpu()
     return ends
 
@@ -141,16 +149,23 @@ def _choose(
 
 
 def _write(
-    ends: tuple["Encoder", "Encoder"], t: float, out: Path, profile: "Profile | None", images: Path | None
+    ends: tuple["Encoder", "Encoder"],
+    paths: tuple[Path, Path],
+    t: float,
+    out: Path,
+    profile: "Profile | None",
+    images: Path | None,
 ) -> None:
     from tpccma.data import load_corpus
+    from tpccma.models.identity import weights_identity
     from tpccma.models.interpolation import interpolate
     from tpccma.runs.dial import pictures_in, some_of
 
     pictures = pictures_in(images, ends[0].architecture) if images else None
     if profile:
         pictures = some_of(load_corpus(profile).train.images)
-    interpolate(*ends, t, pictures).save(out)
+    base, aligned = map(weights_identity, paths)
+    interpolate(*ends, t, pictures).save(out, mixture={"t": t, "base": base, "aligned": aligned})
 
 
 def _tell(t: float, out: Path | None, front: "pd.DataFrame | None", choice: "Choice | None", as_json: bool) -> None:

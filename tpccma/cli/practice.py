@@ -8,7 +8,10 @@ import typer
 from tpccma.cli.options import Json, ResultsDir, at_least_one, print_json
 
 ModelName = Annotated[str | None, typer.Option(help="a model of open_clip, such as ViT-B-32-quickgelu")]
-Pretrained = Annotated[str | None, typer.Option(help="its weights: a file, or open_clip's tag, such as openai")]
+Pretrained = Annotated[
+    str | None,
+    typer.Option(help="its weights: a file, a folder that `export` wrote, or open_clip's tag, such as openai"),
+]
 Pictures = Annotated[
     Path | None, typer.Option("--images", help="folder such as pictures; 1,000 pictures or more bound it well")
 ]
@@ -18,6 +21,9 @@ CaptionsFile = Annotated[
 Shards = Annotated[str | None, typer.Option(help="tar files of webdataset, such as 'cc3m/{00000..00331}.tar'")]
 QuickGelu = Annotated[
     bool | None, typer.Option("--quick-gelu/--gelu", help="of weights in a file that does not say: OpenAI's have it")
+]
+SkipMissing = Annotated[
+    bool, typer.Option("--skip-missing", help="leave out pictures that are not there or have no caption; else an error")
 ]
 Workers = Annotated[int, typer.Option(min=0, help="that read pictures ahead: 0 for few, else as many as cores")]
 
@@ -34,6 +40,7 @@ def gap(
     pretrained: Pretrained = None,
     images_dir: Pictures = None,
     captions: CaptionsFile = None,
+    skip_missing: SkipMissing = False,
     quick_gelu: QuickGelu = None,
     workers: Workers = 0,
     normalize: Annotated[
@@ -52,8 +59,11 @@ def gap(
     from tpccma.practice.gap import describe, lines
 
     rows = _rows(images, texts, {"model": model, "pretrained": pretrained, "images": images_dir, "captions": captions},
-                 quick_gelu, workers)  # fmt: skip
-    found = describe(*rows, normalize, resamples)
+                 skip_missing, quick_gelu, workers)  # fmt: skip
+    try:
+        found = describe(*rows, normalize, resamples)
+    except ValueError as error:
+        raise ValueError(f"{error}; x is {images}, y is {texts}" if images else error) from None
     if plot:
         from tpccma.figures.clouds import save_gap
 
@@ -63,7 +73,9 @@ def gap(
     print("\n".join(lines(found)))
 
 
-def _rows(images: str | None, texts: str | None, named: dict, quick_gelu: bool | None, workers: int) -> tuple:
+def _rows(
+    images: str | None, texts: str | None, named: dict, skip_missing: bool, quick_gelu: bool | None, workers: int
+) -> tuple:
     """Open two arrays, or embed pictures and captions by a model."""
     given = [name for name, value in named.items() if value is not None]
     if images and texts and not given:
@@ -75,7 +87,7 @@ def _rows(images: str | None, texts: str | None, named: dict, quick_gelu: bool |
         raise ValueError(f"give two files of embeddings, IMAGES TEXTS, or all of {options}")
     from tpccma.practice.embed import architecture_of, embed_pairs, read_pairs
 
-    pairs = read_pairs(named["images"].expanduser(), named["captions"].expanduser())
+    pairs = read_pairs(named["images"].expanduser(), named["captions"].expanduser(), skip_missing)
     return embed_pairs(architecture_of(named["model"], named["pretrained"], quick_gelu), pairs, workers)
 
 
@@ -85,6 +97,7 @@ def embed(
     pretrained: Annotated[str, typer.Option(help="its weights: a file, or open_clip's tag, such as openai")],
     images_dir: Annotated[Path | None, typer.Option("--images", help="folder such as pictures")] = None,
     captions: CaptionsFile = None,
+    skip_missing: SkipMissing = False,
     shards: Shards = None,
     quick_gelu: QuickGelu = None,
     workers: Workers = 0,
@@ -95,14 +108,14 @@ def embed(
     """
     from tpccma.practice.embed import architecture_of, embed_to
 
-    parts = _parts(images_dir, captions, shards)
+    parts = _parts(images_dir, captions, skip_missing, shards)
     found = embed_to(architecture_of(model, pretrained, quick_gelu), parts, out.expanduser(), workers)
     left_out = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in found.left_out.items())
     print(f"{out}: {found.pairs} {'pairs' if captions or shards else 'pictures'} of width {found.width}"
           + f"; left out: {left_out}" * bool(left_out))  # fmt: skip
 
 
-def _parts(images_dir: Path | None, captions: Path | None, shards: str | None) -> list:
+def _parts(images_dir: Path | None, captions: Path | None, skip_missing: bool, shards: str | None) -> list:
     """List what is to be embedded, in parts."""
     from tpccma.practice.embed import parts_of_folder, read_pairs
     from tpccma.practice.shards import parts_of_shards
@@ -111,7 +124,7 @@ def _parts(images_dir: Path | None, captions: Path | None, shards: str | None) -
         raise ValueError("say what to embed: --images DIR, with --captions FILE or without, or --shards PATTERN alone")
     if shards:
         return parts_of_shards(str(Path(shards).expanduser()))
-    return parts_of_folder(read_pairs(images_dir.expanduser(), captions and captions.expanduser()))
+    return parts_of_folder(read_pairs(images_dir.expanduser(), captions and captions.expanduser(), skip_missing))
 
 
 def export(

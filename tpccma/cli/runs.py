@@ -43,7 +43,7 @@ def train(
     fresh: Fresh = False,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune, evaluate and record one run; killed and run again, it resumes."""
+    """Fine-tune, evaluate and record one run; killed and run again, it resumes. Says where run and record lie."""
     from tpccma.profiles import load_profile
     from tpccma.runs.jobs import job_of
     from tpccma.runs.record import train_and_record
@@ -51,20 +51,20 @@ def train(
 
     found, job = find_profile(profile, data_dir, images_dir, captions), job_of(method, alpha, seed)
     found = load_profile(found, track=track) if track else found
-    record = train_and_record(found, job, runs_dir, results_dir, fresh)
-    if record is None:
+    done = train_and_record(found, job, runs_dir, results_dir, fresh)
+    if done is None:
         return  # one process prints
+    folder, record = done
     if as_json:
-        print_json(record)
-    else:
-        print(record_path(found.name, job.method, job.alpha, job.seed, results_dir))
+        return print_json(record)
+    print(folder, record_path(found.name, job.method, job.alpha, job.seed, results_dir), sep="\n")
 
 
 def evaluate(
     checkpoint: Annotated[
         Path | None,
         typer.Argument(
-            help="weights of the profile's model, such as runs/demo/.../model.safetensors; none takes its base"
+            help="weights of the profile's model, or a run's folder, such as runs/demo/...; none takes its base"
         ),
     ] = None,
     profile: ProfileName = "demo",

@@ -39,7 +39,7 @@ class FeatureCache:
         made_by: what a feature depends on beside the content: network, version, preprocessing; None for what is not
             known here, which then is what the file says. A file that was made by something else is told of and made
             anew.
-        formerly: what has made the files that say nothing of it; without it, whatever `made_by` says.
+        formerly: what has made the files that say nothing of it; without it, whatever ``made_by`` says.
 
     Raises:
         ValueError: if the file is damaged or holds features of another width or type.
@@ -93,7 +93,7 @@ class FeatureCache:
         return len(self._rows)
 
     def add(self, keys: Sequence[bytes], values: Tensor) -> None:
-        """Keep features, and write the file once `SAVE_EVERY` new ones have come together.
+        """Keep features, and write the file once ``SAVE_EVERY`` new ones have come together.
 
         Args:
             keys: N keys.
@@ -142,7 +142,7 @@ class FeatureCache:
 
         Args:
             keys: N keys; one that comes twice is computed once.
-            compute: gets positions in `keys`, at most `batch_size` of them, returns their (B, F) features.
+            compute: gets positions in ``keys``, at most ``batch_size`` of them, returns their (B, F) features.
             batch_size: pairs a batch, B.
             progress: show a bar on stderr while something is computed.
             title: text beside the bar.

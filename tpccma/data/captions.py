@@ -18,6 +18,7 @@ from unicodedata import normalize, ucd_3_2_0
 
 from tpccma.data.tables import read_captions_table, read_text
 
+SKIP = "let it be skipped: skip_missing: true in the profile, or --skip-missing where the command has that"
 SOURCES = (
     "Karpathy's split of COCO is dataset_coco.json from https://cs.stanford.edu/people/karpathy/deepimagesent/; COCO's "
     "own captions and pictures are at https://cocodataset.org; Flickr8k with captions.txt is on Kaggle"
@@ -84,10 +85,10 @@ def read_captions(
         The pictures in the order of the file, and a report.
 
     Raises:
-        FileNotFoundError: if the file or the folder is missing, or a picture is and `skip_missing` is False.
+        FileNotFoundError: if the file or the folder is missing, or a picture is and ``skip_missing`` is False.
         ValueError: if the file has none of these layouts or is not in UTF-8, a caption belongs to no picture or is no
             text, a picture is named twice or outside the folder or two have one id, there is no such split, a picture
-            has too few captions or one without a word and `skip_missing` is False, or nothing is left.
+            has too few captions or one without a word and ``skip_missing`` is False, or nothing is left.
     """
     path, images_dir = Path(path), Path(images_dir)
     for place in (path, images_dir):
@@ -144,7 +145,7 @@ def _require_files(path: Path, images_dir: Path, found: dict[str, list[str]], pr
     if absent:
         raise FileNotFoundError(
             f"{path} names {len(absent)} of {len(found)} pictures that are not in {images_dir}, such as {absent[0]}; "
-            "get them, or let them be skipped (skip_missing)"
+            f"get them, or {SKIP}"
         )
 
 
@@ -153,14 +154,14 @@ def _require_captions(path: Path, found: dict[str, list[str]], captions_per_imag
     if short:
         raise ValueError(
             f"{path}: {len(short)} of {len(found)} pictures have fewer than {captions_per_image} captions, such as "
-            f"{short[0]} with {len(found[short[0]])}; lower captions_per_image or let them be skipped (skip_missing)"
+            f"{short[0]} with {len(found[short[0]])}; lower captions_per_image or {SKIP}"
         )
     taken = ((name, caption) for name, captions in found.items() for caption in captions[:captions_per_image])
     name, caption = next(((name, caption) for name, caption in taken if not has_word(caption)), (None, None))
     if name is not None:
         raise ValueError(
             f"{path}: the caption {caption!r} of {name} has no word, so that no caption can be compared with it; write "
-            "one, take it out, or let such captions be skipped (skip_missing)"
+            f"one, take it out, or {SKIP}"
         )
 
 

@@ -64,7 +64,7 @@ def imagenet_folders(
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if the number of folders is not `classes`, one is no class of ImageNet's, or one is empty.
+        ValueError: if the number of folders is not ``classes``, one is no class of ImageNet's, or one is empty.
     """
     folders = _class_folders(Path(root), classes)
     numbers = {number: place for place, number in enumerate(ImageNetInfo().label_names())}
@@ -157,7 +157,7 @@ def small_set(name: str, root: str | Path, transform: Transform, workers: int = 
     """Read the test pictures of CIFAR-10/100, Food-101, Flowers-102, or all of Caltech-101, which has no split.
 
     Args:
-        name: one of `SMALL_SETS`.
+        name: one of ``SMALL_SETS``.
         root: the folder that torchvision unpacks all of them into.
         transform: turns a PIL image into (3, H, W) float32.
         workers: processes that read ahead.

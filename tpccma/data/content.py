@@ -27,8 +27,8 @@ PLACES = {"fashion": ("data_dir",), "paper": ("data_dir",), "photos": ("images_d
 def content_of_files(data) -> str:
     """Name the data that a profile's files hold.
 
-    The small zero-shot sets of the profile `paper` are left out: they are published as they are, and torchvision checks
-    them when it fetches them.
+    The small zero-shot sets of the profile ``paper`` are left out: they are published as they are, and torchvision
+    checks them when it fetches them.
 
     Args:
         data: ``data`` of a `tpccma.profiles.Profile`.

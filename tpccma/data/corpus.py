@@ -20,7 +20,7 @@ class Pairs:
     Args:
         images: (N, 3, H, W) uint8 pixels, (N, F) float32 frozen features, or `tpccma.data.pictures.Pictures`.
         captions: N lists of K captions; every caption of a list describes the same image.
-        labels: (N,) int64, index of each image's class in `Corpus.classes`; -1 where there are no classes.
+        labels: (N,) int64, index of each image's class in ``Corpus.classes``; -1 where there are no classes.
     """
 
     images: "Tensor | Pictures"
@@ -71,8 +71,8 @@ class Corpus:
         test: pairs that only `tpccma.evaluate` sees.
         classes: class names, in the order of the labels of the pairs; none where the pairs have no classes.
         templates: prompts with one ``{}`` for the class name.
-        stream: what fine-tuning reads instead of `train`, where that does not fit into memory.
-        labelled: pictures to classify instead of those of `test`; None where `test` has classes or there are none.
+        stream: what fine-tuning reads instead of ``train``, where that does not fit into memory.
+        labelled: pictures to classify instead of those of ``test``; None where ``test`` has classes or there are none.
         clustered: pictures to cluster; None where they are those that are classified.
         small_sets: further pictures to classify, by name.
         report: what was read and what was left out, for the run's record.

@@ -38,7 +38,7 @@ def hash_images(
         cache_dir: folder in which hashes are kept; None keeps nothing.
         progress: show a bar on stderr.
         upright: hash pictures as their EXIF orientation turns them, as they are read; such hashes have a file of their
-            own in `cache_dir`, since hashes are found by content alone.
+            own in ``cache_dir``, since hashes are found by content alone.
 
     Returns:
         Positions of the N readable pictures, their (N, 32) uint8 hashes, and the names of damaged files.

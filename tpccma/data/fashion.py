@@ -199,7 +199,7 @@ def load_fashion(
         seed: of the split.
         progress: show bars on stderr while something is computed.
         mask_titles: take class words out of the captions. The split stays: captions now equal may stand on both sides.
-        extract: maps N paths, `cache_dir` and `progress` to (N, F) features.
+        extract: maps N paths, ``cache_dir`` and ``progress`` to (N, F) features.
 
     Returns:
         Corpus with (N, F) float32 images (F = 1280), one caption an image, and lower-case article types as classes.

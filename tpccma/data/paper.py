@@ -30,8 +30,9 @@ def load_paper(data: "PaperData", architecture: "OpenClipModel") -> Corpus:
         architecture: the model, which decides how a picture is prepared.
 
     Returns:
-        A `Corpus`: fine-tuning streams Conceptual Captions; retrieval, captions and gap are those of COCO in Karpathy's
-        split; classification and clustering are ImageNet's; the report says what was found, left out and chosen.
+        A `~tpccma.data.Corpus`: fine-tuning streams Conceptual Captions; retrieval, captions and gap are those of COCO
+        in Karpathy's split; classification and clustering are ImageNet's; the report says what was found, left out and
+        chosen.
 
     Raises:
         FileNotFoundError: if data are missing; the message says which, and where they are to be had.

@@ -36,12 +36,12 @@ def load_photos(data: "PhotoData", architecture: "OpenClipModel", progress: bool
     Args:
         data: where they lie and how they are split. Every picture is opened and hashed first, unless the captions' file
             has splits and nothing is to be skipped: measured, 400 of 640 x 480 pixels a second on one core; later loads
-            find the hashes in `data.cache_dir` and only read the files.
+            find the hashes in ``data.cache_dir`` and only read the files.
         architecture: the model, which decides how a picture is prepared.
         progress: show a bar on stderr while pictures are hashed.
 
     Returns:
-        A `Corpus` without classes: zero-shot classification and joint clustering are not asked of it.
+        A `~tpccma.data.Corpus` without classes: zero-shot classification and joint clustering are not asked of it.
 
     Raises:
         FileNotFoundError: if they are not there.

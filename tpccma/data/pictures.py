@@ -55,8 +55,8 @@ def open_picture(source: Path | bytes | BinaryIO, name: str | Path | None = None
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DamagedPicture: if it cannot be read, is a PostScript program, has more than `MAX_PIXELS` pixels, or is
-            more than `MAX_RATIO` times as long as wide; sizes are looked at before anything is decoded.
+        DamagedPicture: if it cannot be read, is a PostScript program, has more than ``MAX_PIXELS`` pixels, or is
+            more than ``MAX_RATIO`` times as long as wide; sizes are looked at before anything is decoded.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # what is read in spite of a warning is no damage
@@ -154,7 +154,7 @@ class Pictures(Dataset):
         return torch.stack([self.read(int(row)) for row in rows])
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """Read all, at most `size` at a time, as the method of a tensor does."""
+        """Read all, at most ``size`` at a time, as the method of a tensor does."""
         rows = [list(part) for part in torch.arange(len(self)).split(size)]
         return iter(DataLoader(self, sampler=rows, batch_size=None, num_workers=self.workers))
 
@@ -165,7 +165,7 @@ class ImageFiles(Pictures):
     Args:
         paths: N files.
         transform: turns a PIL image, 8-bit RGB, into (3, H, W) float32, such as open_clip's for a model.
-        workers: processes that read ahead in `split`.
+        workers: processes that read ahead in ``split``.
         upright: turn pictures as their EXIF orientation says, see `open_picture`; open_clip does not.
     """
 

@@ -236,7 +236,7 @@ def make_pairs(
         exchanged: share of the captions that are taken from other pictures, see `exchange_captions`.
 
     Returns:
-        The `Pairs`, equal bit by bit for equal arguments.
+        The `~tpccma.data.Pairs`, equal bit by bit for equal arguments.
 
     Raises:
         ValueError: if there is no such split or class, or no class is left.
@@ -279,8 +279,8 @@ def load_demo(data=None) -> Corpus:
         data: a `tpccma.profiles.DemoData` with the sizes of the splits; the shipped profile's where None.
 
     Returns:
-        Its `Corpus`: 12 classes, five captions a picture. Of a narrower world, only train and val are: validation is
-        drawn like training, since whoever chooses a setting has no other data.
+        Its `~tpccma.data.Corpus`: 12 classes, five captions a picture. Of a narrower world, only train and val are:
+        validation is drawn like training, since whoever chooses a setting has no other data.
     """
     from tpccma.profiles import DemoData
 

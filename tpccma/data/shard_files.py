@@ -48,7 +48,7 @@ def find_shards(pattern: str, skip_missing: bool = False) -> Shards:
         The `Shards`.
 
     Raises:
-        FileNotFoundError: if one does not exist and `skip_missing` is False, or none does.
+        FileNotFoundError: if one does not exist and ``skip_missing`` is False, or none does.
         ValueError: if the statistics beside one are something else.
     """
     named = [path for part in braceexpand(str(pattern)) for path in _matching(part)]
@@ -86,7 +86,7 @@ def successes(path: Path) -> int:
 
 
 def read_files(stream: BinaryIO, path: Path) -> Iterator[dict]:
-    """Read the files of a shard, of each the first `MAX_BYTES`: what claims to be longer is damaged or hostile.
+    """Read the files of a shard, of each the first ``MAX_BYTES``: what claims to be longer is damaged or hostile.
 
     Of a file that is neither picture, text nor json nothing is read.
     """

@@ -1,8 +1,8 @@
 """Image-text pairs as webdataset shards in img2dataset's layout, streamed: what the paper's 3 million pairs come in.
 
-A shard is a tar file of ``<key>.jpg``, or another of `IMAGE_NAMES`, ``<key>.txt`` and ``<key>.json``; without a txt the
-caption is looked for in the json. Beside it img2dataset leaves ``<shard>_stats.json``, whose number of successes says
-how many pairs it holds.
+A shard is a tar file of ``<key>.jpg``, or another of ``IMAGE_NAMES``, ``<key>.txt`` and ``<key>.json``; without a txt
+the caption is looked for in the json. Beside it img2dataset leaves ``<shard>_stats.json``, whose number of successes
+says how many pairs it holds.
 
     >>> shards = find_shards("cc3m/{00000..00331}.tar")
     >>> stream = PairStream(shards.paths, transform, tokenizer, seed=0)
@@ -42,7 +42,7 @@ class PairSource:
     """What a training streams, in place of pairs at hand.
 
     Args:
-        shards: from `find_shards`.
+        shards: from `~tpccma.data.shard_files.find_shards`.
         transform: turns a PIL image into (3, H, W) pixels, uint8 or float32.
         pairs: pairs in an epoch; they decide the number of steps.
         workers: processes that read for each training process.
@@ -89,9 +89,9 @@ class PairStream(IterableDataset):
     does not follow either.
 
     Pairs wait as they lie in a shard and are decoded when they have been drawn, so the order does not hang on which
-    pictures are damaged, and a stream that is to go on after some batches opens no picture of them. `place` says where
-    it is: the number of batches taken, and for every worker how many pairs were drawn for them and how many of these
-    had an unreadable picture.
+    pictures are damaged, and a stream that is to go on after some batches opens no picture of them. ``place`` says
+    where it is: the number of batches taken, and for every worker how many pairs were drawn for them and how many of
+    these had an unreadable picture.
 
     Args:
         paths: shards, at least one for each worker of each process.
@@ -100,7 +100,7 @@ class PairStream(IterableDataset):
         seed: of the order.
         rank: number of this process.
         world_size: processes.
-        buffer: pairs among which the next one is drawn, >= 1, a worker; fewer where they take more than `MAX_HELD`.
+        buffer: pairs among which the next one is drawn, >= 1, a worker; fewer where they take more than ``MAX_HELD``.
         skip_bad: skip what is damaged; else the first such pair ends the run with an error.
     """
 
@@ -127,7 +127,8 @@ class PairStream(IterableDataset):
         Args:
             batch_size: pairs a batch, B.
             workers: processes that read and decode; 0 reads in this one.
-            place: where to go on, the `place` of a stream with the same settings, batch size and workers; None begins.
+            place: where to go on, the ``place`` of a stream with the same settings, batch size and workers; None
+                begins.
 
         Returns:
             An endless iterator.

@@ -104,8 +104,8 @@ def read_captions_table(path: Path) -> Iterator[tuple[str, str]]:
     """Read which caption belongs to which picture.
 
     Args:
-        path: a table whose header names a column of `NAMES` and one of `TEXTS`, parted by commas, tabs or bars, such as
-            ``image,caption``, ``image,caption,id`` or ``image_name| comment_number| comment``; or lines
+        path: a table whose header names a column of ``NAMES`` and one of ``TEXTS``, parted by commas, tabs or bars,
+            such as ``image,caption``, ``image,caption,id`` or ``image_name| comment_number| comment``; or lines
             ``<image>#<number><tab><caption>`` without a header.
 
     Returns:

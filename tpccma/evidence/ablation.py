@@ -125,8 +125,8 @@ def curriculum_changes(results: pd.DataFrame, profile: str) -> pd.DataFrame:
         profile: which profile.
 
     Returns:
-        A tidy table of the curriculum's runs less those of the fixed alpha, a model a rate of `CURRICULUM`, over the
-        measures of `STABILITY`; a run that diverged has only what its log tells.
+        A tidy table of the curriculum's runs less those of the fixed alpha, a model a rate of ``CURRICULUM``, over the
+        measures of ``STABILITY``; a run that diverged has only what its log tells.
     """
     pairs = {
         rate: tuple(Setting(profile, method, ABLATION_ALPHA) for method in methods)
@@ -136,7 +136,7 @@ def curriculum_changes(results: pd.DataFrame, profile: str) -> pd.DataFrame:
 
 
 def count_diverged(results: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """Count runs that diverged, as in "0 of 5": a row a rate of `CURRICULUM`, columns "curriculum", "alpha fixed"."""
+    """Count runs that diverged, as in "0 of 5": a row a rate of ``CURRICULUM``, columns "curriculum", "alpha fixed"."""
     runs = results[(results.profile == profile) & (results.alpha == ABLATION_ALPHA)]
     lost = runs.reindex(columns=["method", "diverged"]).fillna({"diverged": 0})
     counts = lost.groupby("method").diverged.agg(["sum", "size"])

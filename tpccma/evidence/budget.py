@@ -46,7 +46,7 @@ class Limit(NamedTuple):
     Args:
         measure: a column of the front.
         sign: -1 if it may fall by so much, 1 if it may rise.
-        allowed: how much, >= 0, in `unit`.
+        allowed: how much, >= 0, in ``unit``.
         unit: "%" of the base's value, "points" (hundredths), or "" for the measure's own scale.
     """
 
@@ -112,7 +112,7 @@ def weigh(points: pd.DataFrame, budget: str | Sequence[Limit], gain: str = GAIN,
     """Set each point of a front against its base and a budget.
 
     Args:
-        points: P rows with columns `dial`, `gain` and the budget's measures, one of them the base, at 0.
+        points: P rows with columns ``dial``, ``gain`` and the budget's measures, one of them the base, at 0.
         budget: as text, or read.
         gain: what is to be gained; a measure whose name has ``gap`` in it is to fall, and counts in per cent of the
             base's, any other is to rise, and counts on its own scale.
@@ -152,7 +152,9 @@ def choose(points: pd.DataFrame, budget: str | Sequence[Limit], gain: str = GAIN
     t, others = float(kept.gained.idxmax()), int(found.kept.sum()) - 1
     within = ", ".join(map(str, limits))
     if t:
+        passed = ", ".join(f"{each:g}" for each in found.index[~found.kept & (found.index < t)])
         said = f"{dial} = {t:g}: {_said(gain, kept.gained[t])} within {within}"
+        said += f", which {passed} exceed" * bool(passed)
     elif others:
         said = f"{dial} = 0, the base: no point that keeps {within} gains anything"
     else:

@@ -6,7 +6,7 @@
 A claim has one primary reading and others that fold under it (`tpccma.evidence.primary`). Each is set against two
 references: the base model, as in the paper, and continued plain CLIP of the same seed, which keeps the gain of mere
 further training apart. The rules of the verdicts are in `tpccma.evidence.verdicts`, the intervals and p values in
-`tpccma.evidence.intervals`. C1 to C5 are judged for either reading of the method, `tpc-cma` and `tpc-cma-paired`.
+`tpccma.evidence.intervals`. C1 to C5 are judged for either reading of the method, ``tpc-cma`` and ``tpc-cma-paired``.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def claims_table(results: pd.DataFrame, profiles: tuple[str, ...] = PROFILES, me
 
 
 def both_readings(results: pd.DataFrame, profiles: tuple[str, ...] = PROFILES) -> pd.DataFrame:
-    """Return the `claims_table` of `tpc-cma` and of `tpc-cma-paired`, one below the other."""
+    """Return the `claims_table` of ``tpc-cma`` and of ``tpc-cma-paired``, one below the other."""
     return _claims(results, profiles, DIALS)
 
 
@@ -110,7 +110,7 @@ def estimate(reading: Reading, runs: pd.DataFrame, against: str, method: str = D
     """Estimate the effect of a reading over seeds, and over test pictures where all records of it hold them.
 
     Args:
-        reading: one of `READINGS`.
+        reading: one of ``READINGS``.
         runs: rows of the results, of one profile.
         against: one of the reading's references.
         method: the dial that is judged.
@@ -128,7 +128,7 @@ def estimate_over_pairs(reading: Reading, runs: pd.DataFrame) -> Tested:
     """Estimate the effect of mean-centring on a gap where it is of a model that no seed changes, an only base.
 
     Args:
-        reading: one of `READINGS`.
+        reading: one of ``READINGS``.
         runs: rows of the results, of one profile, with one or more of the reading's.
 
     Returns:

@@ -1,7 +1,7 @@
 """Methods side by side: which runs are compared, their averages over seeds, and effects paired by seed.
 
-Legend: `runs` is what `compared_runs` returns. Tables are tidy, see `tpccma.evidence.writing`, of one profile; a column
-that was not recorded is left out everywhere.
+Legend: ``runs`` is what `compared_runs` returns. Tables are tidy, see `tpccma.evidence.writing`, of one profile; a
+column that was not recorded is left out everywhere.
 """
 
 import re

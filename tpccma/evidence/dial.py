@@ -40,7 +40,7 @@ def with_fronts(results: pd.DataFrame, fronts: pd.DataFrame, profile: str, metho
 
 
 def retrained_table(runs: pd.DataFrame, method: str = FULL) -> pd.DataFrame:
-    """Lay out where every interpolated model of `with_fronts` stands: a row a t, see `standing_table`."""
+    """Lay out `~tpccma.evidence.frontier.standing_table` of all interpolated models of `with_fronts`, a row a t."""
     points = runs.model.str.startswith("t = ")
     shown = standing_table(runs[points | (runs.method == method)], TASKS, dial=method)
     return shown.loc[runs.model[points].unique()].rename(columns=TASKS)

@@ -65,7 +65,7 @@ def in_words(table: pd.DataFrame) -> pd.DataFrame:
 
 
 class Setting(NamedTuple):
-    """What is run with several seeds: `profile`, `method` as in `tpccma.methods` or "base", and `alpha`."""
+    """What is run with several seeds: ``profile``, ``method`` as in `tpccma.methods` or "base", and ``alpha``."""
 
     profile: str
     method: str
@@ -83,7 +83,7 @@ def runs_of(results: pd.DataFrame, setting: Setting) -> pd.DataFrame:
 
 
 def level(results: pd.DataFrame, setting: Setting, measure: str) -> Estimate:
-    """Average a measure over the seeds of a setting; an `Estimate` of nothing where it was not run."""
+    """Average a measure over a setting's seeds; an `~tpccma.evidence.verdicts.Estimate` of nothing if none was run."""
     runs = runs_of(results, setting)
     return seed_interval(runs[measure]) if measure in runs and len(runs) else Estimate()
 
@@ -98,7 +98,7 @@ def change(results: pd.DataFrame, setting: Setting, reference: Setting, measure:
         measure: a column of the results.
 
     Returns:
-        The `Estimate`, n the seeds that both have.
+        The `~tpccma.evidence.verdicts.Estimate`, n the seeds that both have.
     """
     own, other = runs_of(results, setting), runs_of(results, reference)
     if measure not in results or own.empty or other.empty:

@@ -40,7 +40,7 @@ def rank_changes(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def keep_their_rank(changes: pd.DataFrame) -> pd.Series:
-    """Say of each model whether its ranks are kept as far as `GOAL`.
+    """Say of each model whether its ranks are kept as far as ``GOAL``.
 
     Args:
         changes: of `rank_changes`.

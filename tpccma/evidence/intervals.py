@@ -29,7 +29,7 @@ SEEDS, PICTURES = "seeds", "seeds and pictures"
 
 
 class Tested(NamedTuple):
-    """An `estimate`, the two-sided `p` of its being the null, and what its interval is `over`."""
+    """An ``estimate``, the two-sided ``p`` of its being the null, and what its interval is ``over``."""
 
     estimate: Estimate = Estimate()
     p: float = NONE
@@ -43,7 +43,7 @@ def estimate_effect(effect: Callable, parts: list[pd.DataFrame], columns: tuple[
         effect: of arrays of means, a part's columns after another's.
         parts: rows of the results, such as runs and their references, of the same S seeds in the same order.
         columns: of the results, wanted of each part.
-        null: the effect that `p` is about.
+        null: the effect that ``p`` is about.
 
     Returns:
         The effect with its interval, without one with fewer than three seeds; nothing where a measure is not recorded.

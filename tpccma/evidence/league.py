@@ -30,7 +30,7 @@ def league_table(runs: pd.DataFrame, quality: str, measures: dict[str, str] = ME
     """Rank measures by how well they predict a task.
 
     Args:
-        runs: M rows of the results, such as `main_models` keeps.
+        runs: M rows of the results, such as `~tpccma.evidence.prediction.main_models` keeps.
         quality: column of the task's score.
         measures: column to label; those that the results lack are left out.
 

@@ -69,7 +69,7 @@ def resampled(items: dict[str, np.ndarray], column: str) -> np.ndarray:
 
     Args:
         items: of one run, see `holds`.
-        column: a key of `MEANS`, or `ARI`.
+        column: a key of ``MEANS``, or ``ARI``.
 
     Returns:
         (R,) its values.

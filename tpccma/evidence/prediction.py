@@ -6,7 +6,7 @@ a method are independent models, so the bootstrap resamples methods, each with a
 count was fixed before any result existed [ours]: see `main_models`. No R² can be higher than noise lets it be: see
 `ceilings`. The rules that turn R² into a verdict are in `tpccma.evidence.verdicts`: C6 and C7 by size, each on its own.
 
-Legend: M runs, S settings, K methods, R resamples. A `measure` and a `quality`, which is the score of a task, are
+Legend: M runs, S settings, K methods, R resamples. A ``measure`` and a ``quality``, which is the score of a task, are
 columns of the results.
 """
 
@@ -78,10 +78,10 @@ VARIED = {*ABLATIONS, *SECOND_ABLATIONS, SECOND_CURRICULUM, FLOOR}  # either rea
 
 
 class Prediction(NamedTuple):
-    """How well a measure and the raw gap predict a task: R² of the `measure`, of the `raw` gap, their `difference`.
+    """How well a measure and the raw gap predict a task: R² as ``measure`` and ``raw``, and their ``difference``.
 
-    `p` and `raw_p` are two-sided, of the correlation being none: twice the share of resamples in which it has the other
-    sign.
+    ``p`` and ``raw_p`` are two-sided, of the correlation being none: twice the share of resamples in which it has the
+    other sign.
     """
 
     measure: Estimate

@@ -55,14 +55,14 @@ class Reading:
         claim: key of the claims in `tpccma.evidence.paper`.
         name: of the reading.
         alpha: of the runs it is about.
-        columns: of the results, of runs, then of references, then of `whole`.
+        columns: of the results, of runs, then of references, then of ``whole``.
         effect: computed from means of those columns.
         paper: the paper's effect.
         unit: of the effect.
         rule: "size", "bound" or "half", see `tpccma.evidence.verdicts`.
         method: of the runs it is about; None for the dial that is judged.
         whole: alpha of the dial, if the effect is a share of what that gains.
-        stated: the paper gives a figure; else `paper` is what its words are read as [ours].
+        stated: the paper gives a figure; else ``paper`` is what its words are read as [ours].
     """
 
     claim: str

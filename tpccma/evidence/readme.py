@@ -27,7 +27,7 @@ def primary_readings(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def lead(table: pd.DataFrame) -> str:
-    """Say which reading of the method stands first: the second, `tpc-cma`, once it was run."""
+    """Say which reading of the method stands first: the second, ``tpc-cma``, once it was run."""
     run = table[table.against.isin([BASE, CONTINUED]) & table.claim.isin(["C1", "C3"]) & table.low.notna()].method
     return next((method for method in DIALS if method in set(run)), DIAL)
 
@@ -39,7 +39,7 @@ def strip(table: pd.DataFrame) -> pd.DataFrame:
         table: the claims of both readings of the method.
 
     Returns:
-        Strings, a row a claim; a mark, a verdict and a number for each of `WORLDS`, those of the other reading of the
+        Strings, a row a claim; a mark, a verdict and a number for each of ``WORLDS``, those of the other reading of the
         method in brackets, where that was run.
     """
     first = lead(table)

@@ -33,7 +33,7 @@ def name_of(record: RealRecord) -> str:
 
 
 def estimates(records: Iterable[RealRecord]) -> pd.DataFrame:
-    """Lay records out as a tidy table, models in the order of `MODELS`, each trained first."""
+    """Lay records out as a tidy table, models in the order of ``MODELS``, each trained first."""
     order = [*MODELS]
     ranked = sorted(records, key=lambda r: (order.index(r.model) if r.model in order else len(order), not r.trained))
     rows = [

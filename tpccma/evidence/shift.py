@@ -33,7 +33,7 @@ MEASURES = {
 
 
 def shift_levels(results: pd.DataFrame) -> pd.DataFrame:
-    """Average the `MEASURES` over the seeds of each of `MODELS`; tidy, see `tpccma.evidence.writing`.
+    """Average the ``MEASURES`` over the seeds of each of ``MODELS``; tidy, see `tpccma.evidence.writing`.
 
     Args:
         results: from `tpccma.evidence.table.load_results`.

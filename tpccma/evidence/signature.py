@@ -7,7 +7,7 @@ paper, to 1, nothing like it:
   than twice the paper's is as far off as none, or as one on the other side.
 - **rank falls**, a limit that the authors name: 0 if at alpha 0.5 the effective rank of images or of texts falls
   against the base, with an interval that excludes 0; else 1.
-- **accuracy falls under shift**, the other one: 0 if at alpha 0.5 zero-shot accuracy falls on `demo-shift` against
+- **accuracy falls under shift**, the other one: 0 if at alpha 0.5 zero-shot accuracy falls on ``demo-shift`` against
   continued CLIP, whose fine-tuning is as narrow; else 1.
 
 The distance is the mean of those components that are known of every reading compared.
@@ -60,7 +60,7 @@ def rank_falls(runs: pd.DataFrame, method: str) -> float:
 
 
 def accuracy_falls(runs: pd.DataFrame, method: str) -> float:
-    """Say whether accuracy falls under shift, see the top of this module: 1, 0 or NaN; runs are of `demo-shift`."""
+    """Say whether accuracy falls under shift, see the top of this module: 1, 0 or NaN; runs are of ``demo-shift``."""
     own = pick(runs, ON_SHIFT[method], STRONG)
     parts = [own, pick(runs, FULL, 0).reindex(own.index)]
     return _any_above_zero([estimate_effect(points_lost, parts, ("zeroshot_top1",)).estimate])

@@ -39,7 +39,7 @@ def speed_table(rows: list[dict], value: str = "ratio") -> pd.DataFrame:
 
     Args:
         rows: of a record.
-        value: one of `VALUES`. In place of the ratio the peer has its time.
+        value: one of ``VALUES``. In place of the ratio the peer has its time.
 
     Returns:
         Text, a dash where there is no value; its index is named as the first entry of the rows is.

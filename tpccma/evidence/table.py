@@ -53,7 +53,7 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
 
 
 def named(method: str, alpha: float) -> str:
-    """Name a setting for a reader: "alpha 0.5" of `DIAL`, "paired, alpha 0.5" of the first reading, else the method."""
+    """Name a setting in words: "alpha 0.5" of ``DIAL``, "paired, alpha 0.5" of the first reading, else the method."""
     if method not in DIALS:
         return method
     return f"{'' if method == DIAL else 'paired, '}alpha {alpha:g}"
@@ -97,12 +97,12 @@ def pick_references(runs: pd.DataFrame, against: str, chosen: pd.DataFrame, dial
 
     Args:
         runs: rows of the results, of one profile.
-        against: `BASE`, or `CONTINUED`: the dial with alpha 0, which is plain CLIP with the same learning rate.
+        against: ``BASE``, or ``CONTINUED``: the dial with alpha 0, which is plain CLIP with the same learning rate.
         chosen: runs indexed by seed, as `pick` gives them.
         dial: whose alpha 0 is meant.
 
     Returns:
-        Rows indexed by the seeds of `chosen`, NaN for a run without a reference; see `bases_of`.
+        Rows indexed by the seeds of ``chosen``, NaN for a run without a reference; see `bases_of`.
     """
     return pick(runs, dial, 0).reindex(chosen.index) if against == CONTINUED else bases_of(pick(runs, BASE, 0), chosen)
 
@@ -117,7 +117,7 @@ def bases_of(bases: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
         chosen: runs, indexed by seed.
 
     Returns:
-        Rows indexed as `chosen`, NaN for a run whose base has no record.
+        Rows indexed as ``chosen``, NaN for a run whose base has no record.
     """
     names = chosen.get("base", pd.Series(np.nan, chosen.index)).items()
     places = [_place_of_base(bases, seed, name) for seed, name in names]

@@ -24,7 +24,7 @@ from scipy.special import stdtrit
 
 
 class Verdict(NamedTuple):
-    """What a verdict means: a `mark` for tables, and the `rule` that the interval meets."""
+    """What a verdict means: a ``mark`` for tables, and the ``rule`` that the interval meets."""
 
     mark: str
     rule: str
@@ -50,7 +50,7 @@ NONE = float("nan")
 
 
 class Estimate(NamedTuple):
-    """An effect `ours`, the bounds `low` and `high` of its 95 % interval (or NaN), and `n`, what it rests on."""
+    """An effect ``ours``, the bounds ``low`` and ``high`` of its 95 % interval, or NaN, and ``n``, what it rests on."""
 
     ours: float = NONE
     low: float = NONE
@@ -94,7 +94,7 @@ def share_left(run: pd.Series, reference: pd.Series) -> pd.Series:
 
 
 def share_of_gain(run: pd.Series, reference: pd.Series, whole: pd.Series) -> pd.Series:
-    """Return how many per cent of the gain of `whole` over references runs have; NaN where there is no such gain."""
+    """Return how many per cent of the gain of ``whole`` over references runs have; NaN where there is no such gain."""
     gained = np.asarray(whole - reference)
     return 100 * (run - reference) / np.where(gained > 0, gained, NONE)
 
@@ -131,7 +131,7 @@ def judge(rule: str, found: Estimate, paper: float = NONE) -> str:
         paper: the paper's effect, positive; "half" needs none.
 
     Returns:
-        One of `VERDICTS`.
+        One of ``VERDICTS``.
 
     Raises:
         ValueError: if there is no such rule.

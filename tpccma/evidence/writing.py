@@ -22,7 +22,7 @@ def write(found: Estimate, digits: int = 3, sign: bool = False, unit: str = "") 
     Where a bound would round to 0 all have a digit more, so that it is seen on which side of 0 it lies.
 
     Args:
-        found: an `Estimate`, or a row of a table that has its fields.
+        found: an `~tpccma.evidence.verdicts.Estimate`, or a row of a table that has its fields.
         digits: after the point.
         sign: write a plus as well.
         unit: put after it.
@@ -96,7 +96,7 @@ def tidy(rows: Iterable[tuple], keys: tuple[str, ...] = ("model", "measure")) ->
     """Make a tidy table.
 
     Args:
-        rows: keys, then an `Estimate`, each.
+        rows: keys, then an `~tpccma.evidence.verdicts.Estimate`, each.
         keys: names of the first columns.
     """
     return pd.DataFrame([(*key, *found) for *key, found in rows], columns=[*keys, *Estimate._fields])

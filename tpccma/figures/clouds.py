@@ -118,7 +118,7 @@ def plot_joint_clusters(models: dict[str, ArrayLike]) -> Figure:
     """Draw what joint clusters consist of: images and texts, cluster by cluster.
 
     Args:
-        models: title to the (2 N,) assignments of `JointClustering`, images first.
+        models: title to the (2 N,) assignments of `~tpccma.tasks.clustering.JointClustering`, images first.
 
     Returns:
         One panel a model; a bar a cluster, ordered by its share of texts. Where the modalities stay apart, bars are of

@@ -42,7 +42,7 @@ DRAWN = {"clustering_ari": "joint clustering ARI", "cider": "CIDEr raw-fed"}
 
 
 def kind_of(measure: str) -> str:
-    """Say which of `KINDS` a measure is."""
+    """Say which of ``KINDS`` a measure is."""
     if measure in ("raw_gap", "centroid_gap"):
         return measure.replace("_", " ")
     readings = (*DISTRIBUTION, *RENORMALISED, SCALE_FREE)
@@ -50,7 +50,7 @@ def kind_of(measure: str) -> str:
 
 
 def family_of(method: str) -> str:
-    """Say which of `FAMILIES` a method is."""
+    """Say which of ``FAMILIES`` a method is."""
     own = {**{name: f"{name}, by alpha" for name in DIALS}, "base": "base", "clip": "continued CLIP"}
     return own.get(method) or ("other fine-tuning" if METHODS[method].trained else "post-processing")
 

@@ -150,7 +150,7 @@ def dots(points: Iterable) -> str:
 
 
 def triangles(points: Iterable, size: int = 11) -> str:
-    """Write points as a path of triangles, twice `size` wide and high."""
+    """Write points as a path of triangles, twice ``size`` wide and high."""
     return "".join(f"M{x - size} {size - y}h{2 * size}l{-size} {-2 * size}z" for x, y in points)
 
 

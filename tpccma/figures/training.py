@@ -25,7 +25,7 @@ def plot_training(steps: pd.DataFrame) -> Figure:
     """Draw what happened during a run: alpha, the two gradients, the angle between them, and the loss's terms.
 
     Args:
-        steps: the run's log, `Run.steps`.
+        steps: the run's log, ``Run.steps``.
 
     Returns:
         Four panels over the steps, the three phases shaded.

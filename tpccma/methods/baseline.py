@@ -11,10 +11,10 @@ from tpccma.loss import gather_pair
 
 
 class BaselineLoss(ClipLoss):
-    """L_CLIP, unless `term_names` leaves it out, plus weighted terms over the global batch.
+    """L_CLIP, unless ``term_names`` leaves it out, plus weighted terms over the global batch.
 
-    A subclass names in `term_names` all that it returns, so that the log has a column for each, and in `inputs` what
-    its `terms` need beyond the embeddings; the trainer provides
+    A subclass names in ``term_names`` all that it returns, so that the log has a column for each, and in ``inputs``
+    what its `terms` need beyond the embeddings; the trainer provides
 
     - ``sentences``: (B, F) sentence embeddings of the captions, rows of unit length
     - ``epoch``: passes over the data that are complete
@@ -22,7 +22,7 @@ class BaselineLoss(ClipLoss):
     - ``teacher``: image and text embeddings of the frozen base model, (B, D) each, rows of unit length, and its scale
 
     Args:
-        **clip_arguments: `ClipLoss`'s own: gather_with_grad, rank, world_size ...
+        **clip_arguments: ``ClipLoss``'s own: gather_with_grad, rank, world_size ...
     """
 
     term_names: tuple[str, ...] = ("contrastive_loss",)
@@ -38,14 +38,14 @@ class BaselineLoss(ClipLoss):
             text_features: (B / world_size, D), rows of unit length; row i describes image i.
             logit_scale: scalar or (1,), the inverse temperature (not its logarithm); a number, > 0.
             output_dict: return the weighted terms instead of their sum.
-            **inputs: what `inputs` names, of this process's share.
+            **inputs: what ``inputs`` names, of this process's share.
 
         Returns:
             The scalar total, or the terms that add up to it.
 
         Raises:
             ValueError: if shapes, types or devices do not match, or a number is out of range; and if `terms` returned
-                one that `term_names` does not name, which no log would show.
+                one that ``term_names`` does not name, which no log would show.
         """
         losses, scale = {}, check_scale(logit_scale)
         pair = alike(image_features=image_features, text_features=text_features)

@@ -1,6 +1,6 @@
 """The curriculum as it was first read: the schedule of ``tpc-cma-paired`` and its ablations [ours].
 
-All runs of the dial in the first round were made with it, and those of `tpc-cma-paired` since. It went
+All runs of the dial in the first round were made with it, and those of ``tpc-cma-paired`` since. It went
 with the loss of `tpccma.methods.first_reading`: the gradients never opposed each other and the cap hardly ever bound,
 so that what was to be gradient-aware was a plain raised cosine. Steps count from 0.
 """
@@ -18,8 +18,8 @@ class FirstReadingCurriculum:
     """Alpha over the steps: 0 (anchor), a smooth rise (ramp), then alpha_target (stabilize).
 
     Without gradients `alpha` is a plain function of the step. With them `update` caps alpha during the ramp so that
-    ``||alpha g_cma|| <= rho ||(1 - alpha) g_clip||``, and lets the ramp's clock run at `slow_rate` while the gradients
-    oppose each other, late by no more than `deadline` allows: alpha_target is always reached.
+    ``||alpha g_cma|| <= rho ||(1 - alpha) g_clip||``, and lets the ramp's clock run at ``slow_rate`` while the
+    gradients oppose each other, late by no more than ``deadline`` allows: alpha_target is always reached.
 
     >>> curriculum = FirstReadingCurriculum(alpha_target=0.5, total_steps=100)
     >>> [round(curriculum.alpha(step), 3) for step in (0, 15, 40, 60, 99)]

@@ -38,7 +38,7 @@ class FirstReadingLoss(ClipLoss):
     """``(1 - alpha) * L_CLIP + alpha * L_CMA`` with L_CMA as it was first read.
 
     Args:
-        alpha: share of L_CMA, 0 to 1. 0 is exactly `ClipLoss`. May be changed between steps.
+        alpha: share of L_CMA, 0 to 1. 0 is exactly ``ClipLoss``. May be changed between steps.
         reweighted_weight: weight of `reweighted_by_cosine`, >= 0.
         geometry_weight: weight of `mean_geometry_mismatch`, >= 0.
         centroid_weight: weight of `tpccma.loss.centroid_distance`, >= 0.
@@ -46,7 +46,7 @@ class FirstReadingLoss(ClipLoss):
         hardness: beta of the negative re-weighting, 0 to 100; 0 weighs all negatives alike.
         projected: whether `read` projects the gradients on the tangent planes of the sphere, as the second reading's
             curriculum takes them.
-        **clip_arguments: `ClipLoss`'s own: gather_with_grad, rank, world_size ...
+        **clip_arguments: ``ClipLoss``'s own: gather_with_grad, rank, world_size ...
 
     Raises:
         ValueError: if alpha, a weight or hardness is out of range.
@@ -92,7 +92,7 @@ class FirstReadingLoss(ClipLoss):
             output_dict: return the weighted terms instead of their sum.
 
         Returns:
-            The scalar total, or the terms that add up to it: of `term_names` the first, and for alpha > 0 the others
+            The scalar total, or the terms that add up to it: of ``term_names`` the first, and for alpha > 0 the others
             whose weights are not 0.
 
         Raises:

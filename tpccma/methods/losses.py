@@ -3,7 +3,7 @@
 Formulas are from the papers named beside each; where a paper leaves a choice open, ours is marked [ours].
 
 Here are the losses, subclasses of `tpccma.methods.baseline.BaselineLoss`: `AlignCLIPLoss`, `M2MixLoss`,
-`CLIPRefineLoss`, `CSAlignerLoss`, `FahimLoss`, `ModGapLoss`. Like `tpccma.loss.CMALoss` they take `ClipLoss`'s
+`CLIPRefineLoss`, `CSAlignerLoss`, `FahimLoss`, `ModGapLoss`. Like `tpccma.loss.CMALoss` they take ``ClipLoss``'s
 arguments and look at the whole global batch. What is done to a finished model is in `tpccma.methods.post_processing`.
 
 `tpccma.methods` gives them the names that `tpccma.fine_tune` takes.

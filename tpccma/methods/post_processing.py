@@ -91,7 +91,7 @@ def mind_the_gap_shift(images: Tensor, texts: Tensor, share: float = 1.0) -> tup
     """Move both modalities towards each other along the line between their means, then scale to length 1.
 
     ``x' = norm(x - delta g / 2)``, ``y' = norm(y + delta g / 2)``, g the unit vector from mu_y to mu_x. Args and
-    Returns as in `mean_centering`; `share` is delta over the distance of the means, 1 to make them meet [ours].
+    Returns as in `mean_centering`; ``share`` is delta over the distance of the means, 1 to make them meet [ours].
 
     Source: Liang et al., arXiv 2203.02053.
     """

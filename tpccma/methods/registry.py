@@ -97,12 +97,12 @@ class Method:
 
     @property
     def loss(self) -> "type[BaselineLoss] | None":
-        """The class that `loss_name` names; torch is loaded when it is first asked for."""
+        """The class that ``loss_name`` names; torch is loaded when it is first asked for."""
         return self.loss_name and getattr(import_module("tpccma.methods.losses"), self.loss_name)
 
     @property
     def maps(self) -> "Maps | None":
-        """The function that `maps_name` names."""
+        """The function that ``maps_name`` names."""
         return self.maps_name and getattr(import_module("tpccma.methods.post_processing"), self.maps_name)
 
     @property
@@ -198,7 +198,7 @@ def find_method(name: str) -> Method:
 
 
 def loss_columns(method: Method) -> tuple[str, ...]:
-    """Name a log's columns of terms: `LOSS_TERMS`, the same for all methods, then what a method of one's own adds."""
+    """Name a log's columns of terms: ``LOSS_TERMS``, the same for all methods, then what a method of one's own adds."""
     return (*LOSS_TERMS, *(name for name in method.term_names if name not in LOSS_TERMS))
 
 

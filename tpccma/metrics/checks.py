@@ -1,6 +1,6 @@
 """Checks of embeddings, for all that measures them: matrices of finite numbers, of unit rows, in pairs.
 
-Legend: `N`, `M` rows, `D` width.
+Legend: ``N``, ``M`` rows, ``D`` width.
 """
 
 from numbers import Integral
@@ -127,7 +127,7 @@ def unit_rows(x: Rows, name: str, normalize: bool = False, minimum: int = 2, fir
             row = zero[0].item()
             raise ValueError(f"row {first + row} of {name} has length {lengths[row].item():.6g}, not 1: drop it")
         return F.normalize(rows, dim=1, eps=0)
-    remedy = "L2-normalise the rows first (modality_gap does with normalize=True)"
+    remedy = "L2-normalise the rows first (normalize=True does, --normalize of `tpccma gap`)"
     check_unit_length(rows, name, UNIT_TOLERANCE, remedy, first)
     return rows
 

@@ -5,7 +5,7 @@ discrepancy is meant is not known. Besides the paired reading of ``tpccma.metric
 candidates [ours]; to leave the centroids out, centre both clouds first: ``mmd(centre(x), centre(y))``. All of them are
 computed in float64, and none but ``linear_cka`` depends on which row of x stands beside which row of y.
 
-Legend: `N`, `M` rows of the two clouds, `D` width.
+Legend: ``N``, ``M`` rows of the two clouds, ``D`` width.
 """
 
 from typing import NamedTuple

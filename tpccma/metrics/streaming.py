@@ -1,6 +1,6 @@
 """The modality gap of more pairs than fit into memory, batch by batch and over many processes.
 
-Legend: `B` pairs of one batch, `D` width.
+Legend: ``B`` pairs of one batch, ``D`` width.
 """
 
 import torch

@@ -54,8 +54,8 @@ def describe_gap(x: Rows, y: Rows, normalize: bool = False, n_resamples: int = 1
 def measure_all(x: Rows, y: Rows, seed: int = 0) -> dict[str, float]:
     """Every measure of the gap, flat, as run records keep it.
 
-    `_centred`: after subtracting each modality's mean; `_renormalised`: after subtracting it and scaling the rows back
-    to length 1, as Mean-Centering does. `distribution_gap_renormalised` is the distribution gap of those rows.
+    ``_centred``: after subtracting each modality's mean; ``_renormalised``: after subtracting it and scaling the rows
+    back to length 1, as Mean-Centering does. ``distribution_gap_renormalised`` is the distribution gap of those rows.
 
     Args:
         x: (N, D) image embeddings, L2-normalised, N at least 2.

@@ -45,7 +45,7 @@ class InParts(Protocol):
     """Inputs that are had in parts: a tensor, or pictures that are read when they are needed."""
 
     def split(self, size: int) -> Iterable[Tensor]:
-        """Give all inputs, at most `size` at a time."""
+        """Give all inputs, at most ``size`` at a time."""
 
 
 class Encoder:
@@ -125,8 +125,8 @@ class Encoder:
         with evaluating(self.model):
             return torch.cat([encode(part.to(self.device)).float().cpu() for part in parts])
 
-    def save(self, path: str | Path) -> None:
-        """Write weights, architecture and tokenizer to one safetensors file, in whole or not at all.
+    def save(self, path: str | Path, **notes: dict) -> None:
+        """Write weights, architecture, tokenizer and notes to one safetensors file, in whole or not at all.
 
         Raises:
             ValueError: if it is not known what the model was made from.
@@ -134,7 +134,8 @@ class Encoder:
         """
         if self.architecture is None:
             raise ValueError(f"{path} is not written: say what the model was made from, Encoder(..., architecture=)")
-        metadata = {"format": "pt", "architecture": self.architecture.model_dump_json()}
+        metadata = {name: json.dumps(note) for name, note in notes.items()}
+        metadata |= {"format": "pt", "architecture": self.architecture.model_dump_json()}
         if isinstance(self.tokenizer, WordTokenizer):
             metadata["tokenizer"] = json.dumps(
                 {"words": self.tokenizer.words, "context_length": self.tokenizer.context_length}

@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 def load_into(model: nn.Module, weights: dict[str, Tensor], path: str | Path, whose: str = "") -> None:
     """Load weights into a model, whichever of the forms that open_clip takes they have.
 
-    Names may begin as `PREFIXES` do. For models of open_clip the text tower may be named as older versions named it,
+    Names may begin as ``PREFIXES`` do. For models of open_clip the text tower may be named as older versions named it,
     the weights of a model without a bias of the logits may meet one with it, which then is 0, and position embeddings
     of another size are resized, which is told of.
 
     Args:
         model: of open_clip, or any other.
-        weights: from `tpccma.models.weight_files.read_weights`.
+        weights: from `tpccma.models.read_weights`.
         path: the file that they come from, for messages.
         whose: the model is, for messages, such as "of profile 'demo'".
 

@@ -21,7 +21,7 @@ def weights_identity(path: str | Path) -> str:
     file lay does not.
 
     Args:
-        path: of any form that `tpccma.models.weight_files.read_weights` reads.
+        path: of any form that `tpccma.models.read_weights` reads.
 
     Returns:
         The digits, computed once for as long as the file is not written to.

@@ -45,7 +45,8 @@ def interpolate(
     as counts of batches, are the base's.
 
     Args:
-        base: what t = 0 is: a `Run`, an `Encoder`, or any model with ``encode_image``. It is left as it is.
+        base: what t = 0 is: a `~tpccma.training.run.Run`, an `~tpccma.models.Encoder`, or any model with
+            ``encode_image``. It is left as it is.
         aligned: what t = 1 is, of the same architecture; left as it is, too.
         t: from 0 to 1.
         images: N pictures by which the statistics of batch norm are measured, as ``embed_images`` takes them, or, of a
@@ -55,8 +56,8 @@ def interpolate(
             models to the last bit; of a model without batch norm there is no difference.
 
     Returns:
-        A new model in evaluation mode, with the base's device and types: an `Encoder` with the base's tokenizer if
-        `base` is a run or an encoder, else a model of its class.
+        A new model in evaluation mode, with the base's device and types: an `~tpccma.models.Encoder` with the base's
+        tokenizer if ``base`` is a run or an encoder, else a model of its class.
 
     Raises:
         ValueError: if t is out of range, the models are of two architectures or two vocabularies, which the message

@@ -15,7 +15,7 @@ import huggingface_hub.constants
 import open_clip
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
-from tpccma.models.weight_files import checksum, is_file_of, is_openai_archive
+from tpccma.models.weight_files import LOCAL_DIR, checksum, file_in, is_file_of, is_openai_archive
 from tpccma.profiles import OpenClipModel
 
 SUFFIX = "-quickgelu"
@@ -27,6 +27,11 @@ def config_of(name: str) -> dict:
     Raises:
         ValueError: if it knows none of this name; the message names those that are like it.
     """
+    if name.startswith(LOCAL_DIR):
+        raise ValueError(
+            f"{name!r} is a place, not a model: name the model, as its open_clip_config.json does, and give the folder "
+            "as its weights, --pretrained or model.pretrained"
+        )
     if (config := open_clip.get_model_config(name)) is None:
         alike = get_close_matches(name.replace("/", "-"), open_clip.list_models())
         others = f"perhaps {', '.join(alike)}?" if alike else "open_clip.list_models() names all"
@@ -49,8 +54,8 @@ def find_weights(architecture: OpenClipModel, download: bool = True) -> Path:
     """Find the weights that a model of open_clip starts from.
 
     Args:
-        architecture: its ``pretrained`` is a file's path, or a tag such as "openai", whose weights open_clip fetches
-            once and keeps.
+        architecture: its ``pretrained`` is the path of a file or folder, or a tag such as "openai", whose weights
+            open_clip fetches once and keeps.
         download: let it fetch them; else what it has kept is taken, and nobody is asked.
 
     Returns:
@@ -63,8 +68,8 @@ def find_weights(architecture: OpenClipModel, download: bool = True) -> Path:
     """
     config_of(architecture.name)
     name, pretrained = architecture.name, architecture.pretrained
-    if Path(pretrained).is_file():
-        return Path(pretrained)
+    if (file := file_in(pretrained)).is_file():
+        return file
     config = get_pretrained_cfg(name, pretrained)
     if not config:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"

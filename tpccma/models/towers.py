@@ -58,12 +58,12 @@ def _head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 def find_lengths(tokens: Tensor) -> Tensor:
-    """Count the tokens of N texts (N, L): a text ends at its largest id, where `text_global_pool` reads it."""
+    """Count the tokens of N texts (N, L): a text ends at its largest id, where ``text_global_pool`` reads it."""
     return tokens.argmax(1) + 1  # not where zeros begin: 0 is a token too, "!" in CLIP's vocabulary
 
 
 def shorten(tokens: Tensor) -> Tensor:
-    """Cut texts (N, L) on the host where the longest has ended, up to a multiple of `LENGTH_STEP`: (N, L or less)."""
+    """Cut texts (N, L) on the host where the longest has ended, up to a multiple of ``LENGTH_STEP``: (N, L or less)."""
     if not len(tokens):
         return tokens
     steps = math.ceil(int(find_lengths(tokens).max()) / LENGTH_STEP)

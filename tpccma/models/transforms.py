@@ -77,7 +77,7 @@ def split_transform(transform: Callable) -> tuple[Callable[[Image.Image], Tensor
 
     Returns:
         What makes (3, H, W) uint8 pixels of a PIL image; and what scales (N, 3, H, W) of them where they lie, on a CPU
-        to the very values of `transform`. A transform that does not end as open_clip's do is given back whole, with
+        to the very values of ``transform``. A transform that does not end as open_clip's do is given back whole, with
         `tpccma.models.prepare`.
     """
     steps = getattr(transform, "transforms", [])

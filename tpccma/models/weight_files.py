@@ -28,6 +28,9 @@ from tpccma.files import whole_file
 
 OPENAI_SETTINGS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
 NOTES = "__metadata__"  # as the header of a safetensors file calls them
+WEIGHTS = "model.safetensors"  # in the folder of a run
+OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"  # in a folder that open_clip loads
+LOCAL_DIR = "local-dir:"  # what open_clip has before the path of such a folder
 CHECKSUM = "tpccma_checksum"  # the note in a safetensors file that says what all else in it is
 NAMED = re.compile(r"GLOBAL ([A-Za-z_][\w.]*\w)(?!\S)", re.ASCII)  # random bytes name nothing
 # The SHA-256 of each of them; OpenAI published it as the last folder of the file's address.
@@ -35,6 +38,14 @@ OPENAI_CHECKSUMS = frozenset(
     PurePosixPath(get_pretrained_url(name, "openai")).parent.name
     for name in open_clip.list_pretrained_models_by_tag("openai")
 )
+
+
+def file_in(given: str | Path) -> Path:
+    """Say which file of weights is meant by whom names it or the folder of a run or an export; it may be missing."""
+    path = Path(str(given).removeprefix(LOCAL_DIR)).expanduser()
+    if not path.is_dir():
+        return path
+    return path / (OPEN_CLIP_WEIGHTS if (path / OPEN_CLIP_WEIGHTS).is_file() else WEIGHTS)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -59,7 +70,7 @@ def read_note(path: str | Path, name: str) -> dict:
     """Read what this package has written about a model beside its weights, by name; {} of any other file.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_metadata`; and if the note is damaged.
+        FileNotFoundError, ValueError: as `tpccma.models.read_metadata`; and if the note is damaged.
     """
     text = read_metadata(path).get(name, "{}")
     try:
@@ -144,7 +155,7 @@ def writing(path: str | Path) -> Iterator[None]:
     """Say what a failed write was: of a full disk, torch says that a position was unexpected, and neither names a file.
 
     Raises:
-        OSError: naming `path`, the room on its disk and the remedy, if writing fails.
+        OSError: naming ``path``, the room on its disk and the remedy, if writing fails.
     """
     try:
         yield
@@ -167,7 +178,7 @@ def save_weights(weights: dict[str, Tensor], path: str | Path, notes: dict[str, 
         notes: its metadata.
 
     Raises:
-        OSError: naming `path`, the room on its disk and the remedy, if it cannot be written.
+        OSError: naming ``path``, the room on its disk and the remedy, if it cannot be written.
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     with whole_file(path) as partial, writing(path):

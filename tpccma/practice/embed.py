@@ -5,6 +5,7 @@ Legend: N pictures, D width.
 
 import csv
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -29,6 +30,8 @@ from tpccma.models.transforms import image_transform
 from tpccma.models.weight_files import read_note, save_weights, writing
 from tpccma.profiles import OpenClipModel, load_profile
 from tpccma.training.encoders import load_encoder, weights_path
+
+logger = logging.getLogger(__name__)
 
 Named = tuple[str, str | None]  # what a picture is called, and its caption
 PART = 10_000  # pictures: at most this much work is lost when an embedding is cut off
@@ -95,21 +98,24 @@ def open_model(architecture: OpenClipModel) -> tuple[Encoder, Callable[[Image.Im
     return encoder, image_transform(profile.model), weights_identity(path)
 
 
-def read_pairs(images_dir: Path, captions: Path | None) -> list[tuple[Path, str | None]]:
+def read_pairs(images_dir: Path, captions: Path | None, skip_missing: bool = False) -> list[tuple[Path, str | None]]:
     """List the pictures of a folder with the first caption of each.
 
     Args:
         images_dir: the folder.
         captions: as `tpccma.data.captions.read_captions` takes it; None takes all pictures below the folder, by name.
+        skip_missing: likewise; how many were left out is logged.
 
     Returns:
         N paths with their captions, None without a file of them.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_captions`, and if there is no picture.
+        FileNotFoundError, ValueError: as `~tpccma.data.captions.read_captions`, and if there is no picture.
     """
     if captions is not None:
-        found, _ = read_captions(captions, images_dir, captions_per_image=1)
+        found, report = read_captions(captions, images_dir, captions_per_image=1, skip_missing=skip_missing)
+        if report.absent or report.short:
+            logger.warning("%s: %s", captions, report)
         return [(path, own[0]) for path, own in zip(found.paths, found.captions, strict=True)]
     known = set(Image.registered_extensions())
     paths = sorted(path for path in images_dir.rglob("*") if path.suffix.lower() in known and path.is_file())

@@ -13,13 +13,20 @@ from torch import Tensor
 from tpccma.files import whole_file, write_whole
 from tpccma.models.pretrained import config_of
 from tpccma.models.transforms import _preprocessing
-from tpccma.models.weight_files import check_exists, read_note, read_weights, save_weights, writing
+from tpccma.models.weight_files import (
+    OPEN_CLIP_WEIGHTS,
+    check_exists,
+    file_in,
+    read_note,
+    read_weights,
+    save_weights,
+    writing,
+)
 from tpccma.practice.embed import embed_pairs, read_pairs
 from tpccma.practice.gap import describe, lines
 from tpccma.profiles import OpenClipModel
-from tpccma.training.folder import WEIGHTS
 
-CONFIG, MODEL, MEANS, CARD = "open_clip_config.json", "open_clip_model.safetensors", "means.safetensors", "README.md"
+CONFIG, MODEL, MEANS, CARD = "open_clip_config.json", OPEN_CLIP_WEIGHTS, "means.safetensors", "README.md"
 SHOWN = {
     "raw_gap": "modality gap, raw",
     "centroid_gap": "its centroid part",
@@ -38,6 +45,8 @@ model, _, transform = open_clip.create_model_and_transforms("{place}")
 {tokenizer}```"""
 TOKENIZER = 'tokenizer = open_clip.get_tokenizer("{place}")\n'
 WORDS = "Its tokenizer is one of words, which `tpccma.training.encoders.load_encoder` reads from the file of weights."
+MIXTURE = """Without training, by `tpccma dial`: t = {t:g} of the way from the weights `{base}` (base) to `{aligned}`
+(aligned). The digests are those of `tpccma.models.identity.weights_identity`, as in a run's record under `base`."""
 CENTRE = """`means.safetensors` holds the mean embeddings `images` and `texts` of its owner's pictures and captions.
 To centre: take the mean off rows of length 1, and scale them back to length 1."""
 
@@ -72,7 +81,8 @@ def export_model(
     if means:
         with whole_file(out / MEANS) as partial, writing(out / MEANS):
             save_file({name: mean.float().contiguous() for name, mean in means.items()}, partial)
-    write_whole(out / CARD, card(architecture.name, _record(run), bool(tokenizer), bool(means), gap))
+    made = _record(run), read_note(path, "mixture")
+    write_whole(out / CARD, card(architecture.name, *made, bool(tokenizer), bool(means), gap))
     return out
 
 
@@ -85,7 +95,7 @@ def measure(run: Path, images_dir: Path, captions: Path) -> dict:
 
 
 def _weights(run: Path) -> Path:
-    path = run / WEIGHTS if run.is_dir() else run
+    path = file_in(run)
     check_exists(path)
     return path
 
@@ -108,12 +118,13 @@ def _record(run: Path) -> dict:
         raise ValueError(f"{path} is damaged; remove it and run `tpccma train` again") from None
 
 
-def card(name: str, record: dict, words: bool, means: bool, gap: dict | None) -> str:
+def card(name: str, record: dict, mixture: dict, words: bool, means: bool, gap: dict | None) -> str:
     """Write a model card: how it was made, what was measured, how it is loaded.
 
     Args:
         name: of the architecture.
         record: of its run, or {}.
+        mixture: ``t``, and what names the weights of ``base`` and ``aligned``, of a model between two; or {}.
         words: whether its tokenizer is this package's own.
         means: whether mean embeddings lie beside it.
         gap: what `tpccma.practice.gap.describe` found, or None.
@@ -133,6 +144,8 @@ def card(name: str, record: dict, words: bool, means: bool, gap: dict | None) ->
         rows = [f"| {said} | {value:.4f} |" for said, value in measured.items()]
         parts += [f"## Measured\n\nTrained by {made}; on the test data of that profile:",
                   "\n".join(["| measure | value |", "| --- | ---: |", *rows])]  # fmt: skip
+    if mixture:
+        parts += ["## Made\n\n" + MIXTURE.format(**mixture)]
     if gap:
         parts += ["## On its owner's pictures and captions", "```text\n" + "\n".join(lines(gap)) + "\n```"]
     return "\n\n".join([*parts, *([CENTRE] * means)]) + "\n"

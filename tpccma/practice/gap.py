@@ -1,9 +1,9 @@
 """The gap of anybody's embeddings: its parts with intervals, which of them is the larger, and what centring would do.
 
-Up to `GROUPS` pairs the intervals are those of `tpccma.metrics.gap_interval`. More pairs are put into so many groups at
-random, and groups are resampled: its cost does not grow with the pairs, which are read once for it.
+Up to ``GROUPS`` pairs the intervals are those of `tpccma.metrics.gap_interval`. More pairs are put into so many groups
+at random, and groups are resampled: its cost does not grow with the pairs, which are read once for it.
 
-Legend: `N` pairs, `D` width, `G` groups, `R` resamples.
+Legend: ``N`` pairs, ``D`` width, ``G`` groups, ``R`` resamples.
 """
 
 from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ def describe(x: Rows, y: Rows, normalize: bool = False, resamples: int = 1000, s
         ``<name>_interval`` [low, high] of 95 %; ``centroid_share`` of raw squared, and ``dominates``, the larger part;
         ``centred``, the same four with intervals after each mean is taken off and rows are scaled back to length 1,
         None where rows lie at their mean; and ``recall``, shares in [0, 1] before and after, None above
-        `RECALL_PAIRS` pairs and where there is no ``centred``.
+        ``RECALL_PAIRS`` pairs and where there is no ``centred``.
 
     Raises:
         ValueError: as `tpccma.metrics.gap_interval`, and if both modalities are single points.

@@ -38,6 +38,7 @@ def write_report(run: str | Path, out: str | Path, results_dir: str | Path = "re
     base = record_path(record["profile"], BASE, 0.0, record["seed"], results_dir)
     reference = _read(base)["metrics"] if base.is_file() else {}
     settings = {name: record.get(name) for name in MADE} | (record.get("training") or {})
+    settings |= {"hardware": ", ".join(f"{name} {value}" for name, value in (record.get("hardware") or {}).items())}
     rows = [(name, f"{value:.4f}", _shown(reference.get(name))) for name, value in sorted(record["metrics"].items())]
     title = escape(f"{record['profile']}: {record['method']}, alpha {record['alpha']}, seed {record['seed']}")
     parts = [f"<h1>{title}</h1>", _curves(Path(run) / LOG), "<h2>Measures</h2>"]

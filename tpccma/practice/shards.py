@@ -35,7 +35,7 @@ class Shard(PairStream):
 
 
 class ShardPictures(Pictures):
-    """The pictures of pairs; in place of a damaged one there is a black one, and `readable` says so once it was read.
+    """The pictures of pairs; in place of a damaged one there is a black one, and ``readable`` says so once it was read.
 
     Args:
         pairs: from a `Shard`.
@@ -64,7 +64,7 @@ def parts_of_shards(pattern: str) -> list[Part]:
         pattern: as `tpccma.data.shard_files.find_shards` takes it.
 
     Raises:
-        FileNotFoundError, ValueError: as `find_shards`.
+        FileNotFoundError, ValueError: as `~tpccma.data.shard_files.find_shards`.
     """
     paths = find_shards(pattern).paths
     return [Part([str(path), path.stat().st_size], partial(_open, path)) for path in paths]

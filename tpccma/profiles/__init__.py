@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from tpccma.curriculum import ThreePhaseCurriculum
 from tpccma.methods import find_method
-from tpccma.profiles.files import profile_names, read_profile
+from tpccma.profiles.files import check_rate, profile_names, read_profile
 from tpccma.profiles.first_reading import FirstReading
 from tpccma.profiles.parts import (
     Count,
@@ -247,17 +247,18 @@ def load_profile(name: "str | Path | Profile" = "demo", /, **changes) -> Profile
     """Load a profile and check every value of it.
 
     Args:
-        name: a shipped profile's name, the path of a YAML file, or a `Profile` to change.
+        name: a shipped profile's name, the path of a YAML file, or a `~tpccma.profiles.Profile` to change.
         **changes: values that replace the profile's, by dotted name with ``__`` for the dot, such as
             ``fine_tune__epochs=1``.
 
     Returns:
-        The `Profile`.
+        The `~tpccma.profiles.Profile`.
 
     Raises:
         ValueError: if there is no such profile or a value is unknown or out of range; the message names it.
     """
     values = name.model_dump() if isinstance(name, Profile) else read_profile(name)
+    rates = values.get("learning_rates")
     for dotted, value in changes.items():
         *parents, leaf = dotted.split("__")
         place = values
@@ -269,7 +270,6 @@ def load_profile(name: "str | Path | Profile" = "demo", /, **changes) -> Profile
     try:
         profile = Profile.model_validate(values)
         profile.model_dump_json()
-        return profile
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.200}" for e in error.errors()
@@ -277,3 +277,6 @@ def load_profile(name: "str | Path | Profile" = "demo", /, **changes) -> Profile
         raise ValueError(f"profile {name.name if isinstance(name, Profile) else name}: {problems}") from None
     except ValueError:
         raise ValueError(f"profile {name} holds half a character, which no file can hold: take it out") from None
+    if "fine_tune__learning_rate" in changes and "learning_rates" not in changes:
+        check_rate("load_profile", {"learning_rates": rates}, {"fine_tune": values["fine_tune"]})
+    return profile

@@ -100,7 +100,30 @@ def read_profile(name: str | Path, sought_from: tuple[Path | Traversable, ...] =
     parent = values.pop("extends")
     if not isinstance(parent, str):
         raise ValueError(f"profile {path}: extends must be the name or the path of one profile, got {parent!r:.80}")
-    return _merge(read_profile(parent, (*sought_from, path)), _unshared(values))
+    extended, own = read_profile(parent, (*sought_from, path)), _unshared(values)
+    check_rate(f"profile {path}", extended, own)
+    return _merge(extended, own)
+
+
+def check_rate(where: str, extended: dict, own: dict) -> None:
+    """See to it that a learning rate which is given counts: rates that are extended would else be taken in its place.
+
+    Args:
+        where: it is given, for the message.
+        extended: values of a profile.
+        own: that stand over them.
+
+    Raises:
+        ValueError: if methods have rates of their own in `extended`, and nothing is said of these.
+    """
+    given = own["fine_tune"].get("learning_rate") if isinstance(own.get("fine_tune"), dict) else None
+    rates = extended.get("learning_rates")
+    if given is not None and isinstance(rates, dict) and rates and "learning_rates" not in own:
+        raise ValueError(
+            f"{where}: fine_tune.learning_rate, {given}, would not count, since what is extended has learning_rates of "
+            f"its own for {', '.join(rates)}; give them too, such as learning_rates: {{tpc-cma: {given}}}, or "
+            "learning_rates: {} for one rate for all"
+        )
 
 
 def _find(name: str | Path, sought_from: tuple[Path | Traversable, ...]) -> Path | Traversable:

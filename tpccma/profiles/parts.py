@@ -25,7 +25,7 @@ class Unnamed:
 
     Args:
         at: the one value at which it is left out, so that runs keep the name which they had before there was this
-            setting, or before it had another value; `ANY` leaves it out always.
+            setting, or before it had another value; ``ANY`` leaves it out always.
     """
 
     at: Any = ANY
@@ -145,7 +145,7 @@ class PhotoData(Part):
 
 
 class PaperData(Part):
-    """The paper's own data. Places are relative to `data_dir`.
+    """The paper's own data. Places are relative to ``data_dir``.
 
     Args:
         data_dir: the folder that all others are in.

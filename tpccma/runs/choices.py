@@ -1,7 +1,7 @@
 """How learning rates are chosen: one protocol for every trained method, fixed before its first trial but for
 the grid's last rate [ours].
 
-- All methods have the same grid of eight rates, `GRID`; one with a dial is tried at alpha 0.5. It ended at 0.01,
+- All methods have the same grid of eight rates, ``GRID``; one with a dial is tried at alpha 0.5. It ended at 0.01,
   until stage 1 was seen on the scenes: plain CLIP and AlignCLIP scored best at that end, so all got an eighth.
 - Stage 1 trains with seed 0 at every rate of the grid. Stage 2 trains with seeds 1 and 2 at the best rate of stage 1
   and its two neighbours; at an end of the grid, at the two nearest inside. So each method has fourteen trials.

@@ -15,11 +15,10 @@ from tpccma.models.forms import load_into
 from tpccma.models.interpolation import interpolate
 from tpccma.models.pretrained import check_activation, config_of, find_weights
 from tpccma.models.transforms import image_transform
-from tpccma.models.weight_files import read_note, read_weights
+from tpccma.models.weight_files import file_in, read_note, read_weights
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import Evaluation, HeadsModel, OpenClipModel
 from tpccma.tasks.evaluation import evaluate
-from tpccma.training.folder import WEIGHTS
 
 STEPS = tuple(tenth / 10 for tenth in range(11))
 PICTURES = 5_000  # whose statistics of batch norm are taken
@@ -34,17 +33,11 @@ TASK_OF = {
 }
 
 
-def file_in(given: str | Path) -> Path:
-    """Say which file of weights is meant by whom names it, or a run's folder; it need not be there."""
-    path = Path(given).expanduser()
-    return path / WEIGHTS if path.is_dir() else path
-
-
 def weights_in(given: str | Path, name: str | None = None, download: bool = True) -> Path:
     """Say where the weights lie that a user names.
 
     Args:
-        given: a file, a run's folder, or, of a model with a name, open_clip's tag, such as "openai".
+        given: a file, the folder of a run or an export, or, of a model with a name, open_clip's tag, such as "openai".
         name: of the model, as open_clip names it.
         download: let a tag's weights be fetched, once.
 
@@ -69,7 +62,7 @@ def open_model(given: str | Path, name: str | None = None) -> Encoder:
         name: of the model, as open_clip names it; None takes what the file says, as those of this package do.
 
     Returns:
-        An `Encoder`, which embeds texts only if the file brings its words.
+        An `~tpccma.models.Encoder`, which embeds texts only if the file brings its words.
 
     Raises:
         FileNotFoundError: if there are no such weights, see `weights_in`.
@@ -112,7 +105,7 @@ def _tokenizer(path: Path, words: dict) -> WordTokenizer:
 
 
 def pictures_in(folder: str | Path, architecture: OpenClipModel | HeadsModel) -> ImageFiles:
-    """Find pictures for the statistics of batch norm: at most `PICTURES` of a folder and those below, drawn at random.
+    """Find pictures for the statistics of batch norm: at most ``PICTURES`` of a folder and below, drawn at random.
 
     Args:
         folder: where they lie.
@@ -150,7 +143,7 @@ def tasks_for(measures: Iterable[str]) -> tuple[str, ...]:
 def measure_front(
     ends: tuple[Encoder, Encoder], corpus: Corpus, tasks: Sequence[str], settings: Evaluation, seed: int = 0
 ) -> Iterator[dict[str, float]]:
-    """Measure models between two at `STEPS`; one line of stderr a point.
+    """Measure models between two at ``STEPS``; one line of stderr a point.
 
     Args:
         ends: the base and the aligned model.

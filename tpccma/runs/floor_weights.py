@@ -1,6 +1,6 @@
 """The weight of ``tpc-cma-floor``'s floor, tried on validation data: ``tpccma rates --floor --profile demo --jobs 2``.
 
-All weights of `WEIGHTS` are tried at alpha 0.5 with the seeds and the score of `tpccma.runs.choices`, 12 trials, each
+All weights of ``WEIGHTS`` are tried at alpha 0.5 with the seeds and the score of `tpccma.runs.choices`, 12 trials, each
 written to ``results/floor_weights.csv`` as it ends. The weight whose mean score is largest, of equal ones the smallest,
 goes into the profile's ``floor`` part. Nothing of the test data is read.
 """

@@ -58,7 +58,7 @@ def record_fronts(
     results_dir: str | Path = "results",
     fresh: bool = False,
 ) -> list[str]:
-    """Record the fronts of several seeds, each in a process of its own. Args as `record_front`, `jobs` processes.
+    """Record the fronts of several seeds, each in a process of its own. Args as `record_front`, ``jobs`` processes.
 
     Returns:
         The names of those that failed.

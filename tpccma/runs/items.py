@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 
 class Kind(NamedTuple):
-    """How the values of a name are kept: in the first of `dtypes` that holds them all, and none above `most`."""
+    """How the values of a name are kept: in the first of ``dtypes`` that holds them all, and none above ``most``."""
 
     dtypes: tuple[str, ...]
     most: float

@@ -35,11 +35,11 @@ def launch(
 ) -> Run:
     """Fine-tune in one process for each GPU; with one GPU or none, in this process.
 
-    No GPU may have been used before in the notebook. The base model is checked first, see `check_base`. Ctrl-C ends all
-    processes after one step, with a checkpoint of it, from which the same call goes on.
+    No GPU may have been used before in the notebook. The base model is checked first, see ``check_base``. Ctrl-C ends
+    all processes after one step, with a checkpoint of it, from which the same call goes on.
 
     Args:
-        profile: as `tpccma.fine_tune` takes it, like all up to `corpus`.
+        profile: as `tpccma.fine_tune` takes it, like all up to ``corpus``.
         method: likewise.
         alpha: likewise.
         seed: likewise.
@@ -49,7 +49,7 @@ def launch(
         results_dir: where the record of the base lies.
 
     Returns:
-        The `Run`, loaded here.
+        The `~tpccma.training.run.Run`, loaded here.
 
     Raises:
         ValueError: as `tpccma.fine_tune` does, before a process is started; or if the base is not as expected.

@@ -51,7 +51,7 @@ def plan(
     """Plan the runs of a profile; nothing is trained.
 
     Args:
-        profile: a name, the path of a YAML file, or a `Profile`.
+        profile: a name, the path of a YAML file, or a `~tpccma.profiles.Profile`.
         pairs: training pairs in an epoch, where they cannot be counted here.
         samples_per_second: of all GPUs together, as a first run's ``steps.csv`` tells; None leaves hours unknown.
         gpus: G, >= 1.
@@ -188,7 +188,7 @@ def tower_bytes(model: Towers, profile: Profile) -> float:
 def loss_bytes(profile: Profile, batch_size: int, width: int) -> float:
     """Measure what the loss keeps of a whole batch, in bytes.
 
-    It is measured for up to `LOSS_PROBE` pairs; from there it grows in proportion.
+    It is measured for up to ``LOSS_PROBE`` pairs; from there it grows in proportion.
     """
     count = min(batch_size, LOSS_PROBE)
     x, y = (F.normalize(torch.randn(count, width), dim=1).requires_grad_() for _ in range(2))
@@ -197,7 +197,7 @@ def loss_bytes(profile: Profile, batch_size: int, width: int) -> float:
 
 
 def kept_bytes(forward: Callable, known: set[int]) -> int:
-    """Count the bytes that autograd keeps of a forward pass, storages that are `known` by address left out."""
+    """Count the bytes that autograd keeps of a forward pass, storages that are ``known`` by address left out."""
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

@@ -30,13 +30,15 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict:
-    """Say on what this process computes: machine, threads, device and the processor's generation."""
+    """Say on what this process computes: machine, threads, device, processor's generation; how many did so together."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor_name()
+    together = int(os.environ.get("WORLD_SIZE", 1))
     return {
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
         "device": device,
         "processor": processor_generation(),
+        **({"processes": together} if together > 1 else {}),
     }
 
 

@@ -6,7 +6,7 @@ FOLDER holds the arrays that the authors of "Mind the Gap" (arXiv 2203.02053) pu
 models, before and after training, each (2, N, D): the first modality and texts, row i of both one pair. A file is known
 by its checksum; none enters the project.
 
-Legend: `N` pairs, `D` width, `R` resamples.
+Legend: ``N`` pairs, ``D`` width, ``R`` resamples.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ RESAMPLES, LEVEL, GROUPS = 1000, 0.95, 20
 
 
 class Published(NamedTuple):
-    """An array of the authors: `model`, whether it is `trained`, and the `sha256` of its file."""
+    """An array of the authors: ``model``, whether it is ``trained``, and the ``sha256`` of its file."""
 
     model: str
     trained: bool

@@ -11,6 +11,7 @@ from tpccma.data import Corpus, load_corpus
 from tpccma.data.content import content_of_files
 from tpccma.files import write_whole
 from tpccma.methods import METHODS, check_method
+from tpccma.models.weight_files import file_in
 from tpccma.profiles import Profile
 from tpccma.runs.base_check import check_base
 from tpccma.runs.items import pack_items
@@ -21,7 +22,7 @@ from tpccma.runs.room import check_room
 from tpccma.runs.shared import corpus_of
 from tpccma.runs.stability import stability
 from tpccma.tasks.captioning import caption_pictures
-from tpccma.tasks.evaluation import TASKS, embed, evaluate, evaluate_whole
+from tpccma.tasks.evaluation import embed, evaluate, evaluate_whole
 from tpccma.training.encoders import load_encoder
 from tpccma.training.folder import UNKNOWN, this_process
 from tpccma.training.run import Diverged, Run, base_run, check_seed, fine_tune
@@ -37,21 +38,22 @@ def train_and_record(
     runs_dir: str | Path = "runs",
     results_dir: str | Path = "results",
     fresh: bool = False,
-) -> dict | None:
+) -> tuple[Path, dict] | None:
     """Fine-tune, evaluate and record one run, in one process or as one of many that train together.
 
     Args:
-        profile: what to run; where it expects something of its base, that is measured first, see `check_base`.
+        profile: what to run; where it expects something of its base, that is measured first, see ``check_base``.
         job: which run of it.
         runs_dir: checkpoints and logs.
         results_dir: where its record goes.
         fresh: make anew what other code has made.
 
     Returns:
-        The record; None in all processes but the first, which alone evaluates.
+        The run's folder and its record; None in all processes but the first, which alone evaluates.
 
     Raises:
-        ValueError: for an impossible job, before any work; or see `check_base`, `check_room` and `check_free`.
+        ValueError: for an impossible job, before any work; or see ``check_base``, `~tpccma.runs.room.check_room` and
+            `~tpccma.runs.records.check_free`.
         FileNotFoundError: if the data are not there, or the base has not been measured.
     """
     check_job(job)
@@ -65,7 +67,7 @@ def train_and_record(
     record = record_run(run, results_dir=results_dir, fresh=fresh)
     if job.method == BASE:
         check_base(profile, results_dir)
-    return record
+    return run.folder, record
 
 
 def check_job(job: Job) -> None:
@@ -132,7 +134,7 @@ def record_run(
         and ``items`` what was found of each test picture, see `tpccma.runs.items.unpack_items`.
 
     Raises:
-        ValueError: see `check_room` and `check_free`.
+        ValueError: see `~tpccma.runs.room.check_room` and `~tpccma.runs.records.check_free`.
     """
     check_room(run.profile, results_dir)
     check_free(run.profile, (run.method, run.alpha, run.seed), run.content, results_dir)
@@ -231,17 +233,17 @@ def measure(
 
     Args:
         profile: its data, architecture and evaluation.
-        checkpoint: weights of that architecture; None takes the base model, which is trained where it is missing.
-        tasks: some of `tpccma.tasks.evaluation.TASKS`; None is all.
+        checkpoint: weights of that architecture, or a run's folder; None takes the base model, trained if missing.
+        tasks: some of `tpccma.tasks.evaluation.TASKS`; None is all that the data are good for.
         seed: of the caption decoder and, where a profile has several bases, the base.
         runs_dir: where the base is.
 
     Returns:
         The measures, see `tpccma.evaluate`.
     """
-    encoder = load_encoder(profile, checkpoint) if checkpoint else base_run(profile, seed, runs_dir).encoder
+    encoder = load_encoder(profile, file_in(checkpoint)) if checkpoint else base_run(profile, seed, runs_dir).encoder
     encoder.use_gpu()
-    return evaluate(encoder, load_corpus(profile), tasks or TASKS, settings=profile.evaluation, seed=seed)
+    return evaluate(encoder, load_corpus(profile), tasks, settings=profile.evaluation, seed=seed)
 
 
 def _evaluation(run: Run) -> dict:

@@ -75,10 +75,11 @@ def check_free(
 def save_record(record: dict, results_dir: str | Path = "results", replace_other_code: bool = False) -> Path:
     """Write a record to ``<results_dir>/<profile>/<method>-a<alpha>-s<seed>.json`` and complete the CSV.
 
-    A record that is there already and has the same fingerprint and evaluation is left alone: the run repeats it.
+    A record that is there already and has the same fingerprint and evaluation is left alone: the run repeats it. One of
+    other settings is replaced, which is told of; its run's folder still has it.
 
     Args:
-        record: from `make_record`.
+        record: from `~tpccma.runs.record.make_record`.
         results_dir: where the records lie.
         replace_other_code: write it also where the record that is there was made by other code.
 
@@ -91,7 +92,14 @@ def save_record(record: dict, results_dir: str | Path = "results", replace_other
     check_record(record)
     path = record_path(record["profile"], record["method"], record["alpha"], record["seed"], results_dir)
     same = ("fingerprint", "evaluation", *(["code"] if replace_other_code else []))
-    if not path.is_file() or any(read_record(path).get(key) != record.get(key) for key in same):
+    found = read_record(path) if path.is_file() else None
+    if found and found["fingerprint"] != record["fingerprint"]:
+        logger.warning(
+            "%s was recorded with other settings (fingerprint %s, now %s) and is replaced; its run's folder keeps it, "
+            "and a profile with a name of its own (name: in its file) keeps both here",
+            *(path, found["fingerprint"], record["fingerprint"]),
+        )
+    if not found or any(found.get(key) != record.get(key) for key in same):
         write_whole(path, json.dumps(record, indent=1) + "\n")
     build_csv(results_dir)
     return path
@@ -145,7 +153,7 @@ def csv_now(results_dir: str | Path = "results") -> str:
 
 
 def csv_of(records: list[dict]) -> str:
-    """Write records as CSV: a row each, with the columns of `SCHEMA`, then every other metric by name."""
+    """Write records as CSV: a row each, with the columns of ``SCHEMA``, then every other metric by name."""
     named = (*KEYS, "base", "wall_seconds")
     table = pd.DataFrame([{key: r[key] for key in named if key in r} | r["metrics"] for r in records])
     table = table.reindex(columns=[*SCHEMA, *sorted(set(table.columns) - set(SCHEMA))])

@@ -95,7 +95,7 @@ def _run_of(aligned: Run, base: Run) -> dict:
 
 
 def choose_pictures(corpus: Corpus) -> list[Picture]:
-    """Take the first test picture of each of the first classes that occur, `PICTURES` at most.
+    """Take the first test picture of each of the first classes that occur, ``PICTURES`` at most.
 
     Raises:
         ValueError: if pictures are no pixels, or have no classes.

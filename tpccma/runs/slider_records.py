@@ -40,7 +40,7 @@ class Stop(Strict):
         t: of a model between the base, 0, and the aligned one, 1.
         alpha: in place of t, of a model that was trained.
         cloud: from `pack_cloud`.
-        metrics: a value for each of `MEASURES`.
+        metrics: a value for each of ``MEASURES``.
         captions: P captions, by a decoder fed with the pictures' own embeddings.
     """
 

@@ -25,7 +25,7 @@ def sweep(
     results_dir: str | Path = "results",
     fresh: bool = False,
 ) -> list[str]:
-    """Record every run of `planned_jobs` that is missing, then rebuild the CSV.
+    """Record every run of `~tpccma.runs.jobs.planned_jobs` that is missing, then rebuild the CSV.
 
     Args:
         profile: what to run.

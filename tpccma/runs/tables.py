@@ -18,7 +18,7 @@ def read_table(path: str | Path, keys: tuple[str, ...] = RESULT, text: str | Non
 
     Args:
         path: of the file.
-        keys: the columns that name a row, `RESULT`, `RATE` or `TRIAL`.
+        keys: the columns that name a row, ``RESULT``, ``RATE`` or ``TRIAL``.
         text: what the file should hold, to be read in its place.
 
     Returns:

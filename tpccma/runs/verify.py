@@ -2,7 +2,7 @@
 
 A run repeats to the last digit on one generation of processors and with one set of versions; elsewhere rounding makes
 trainings drift apart. The first 422 records name their processor "AMD EPYC" only, which is several generations: it
-cannot be told whether they were made on such a machine as this, so those that do not repeat are held against `DRIFT`.
+cannot be told whether they were made on such a machine as this, so those that do not repeat are held against ``DRIFT``.
 Later ones name family, model and stepping.
 """
 
@@ -45,7 +45,7 @@ class Repeat:
 
     Args:
         run: its name.
-        outcome: "repeats" (every measure within `ROUNDING`), "repeats within drift" (those of `DRIFT` within its
+        outcome: "repeats" (every measure within ``ROUNDING``), "repeats within drift" (those of ``DRIFT`` within its
             tolerances, and it is not known to have been recorded on such a machine as this), "DIFFERS" or "FAILED".
         rows: one row a measure that was compared: measure, recorded, again, difference, tolerance and ok.
         reason: in what machine and versions differ, or why it failed; "" where that decided nothing.
@@ -105,8 +105,8 @@ def compare(record: dict, again: dict) -> Repeat:
         again: of the repeat.
 
     Returns:
-        The outcome: "repeats" if all measures are within `ROUNDING`. Else, on one machine with one set of versions, it
-        differs. Else, those of `DRIFT` decide by its tolerances.
+        The outcome: "repeats" if all measures are within ``ROUNDING``. Else, on one machine with one set of versions,
+        it differs. Else, those of ``DRIFT`` decide by its tolerances.
     """
     run = Job(record["method"], record["alpha"], record["seed"]).name
     shared = [name for name in record["metrics"] if name in again["metrics"]]

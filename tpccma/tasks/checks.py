@@ -78,7 +78,7 @@ def comparable(**features: Tensor) -> list[Tensor]:
 
 
 def check_labels(labels: Tensor, classes: int) -> Tensor:
-    """Refuse labels that are no integers from 0 to `classes` - 1.
+    """Refuse labels that are no integers from 0 to ``classes`` - 1.
 
     Returns:
         The labels as int64.

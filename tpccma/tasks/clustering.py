@@ -3,7 +3,7 @@
 Every image is joined by one prompt of its class, so that both modalities weigh the same, and k-means with one cluster a
 class runs on the 2N points together [ours]; the paper clusters images and texts of 200 ImageNet classes [digest].
 
-Legend: `N` images, `C` classes, `T` prompts a class, `D` width.
+Legend: ``N`` images, ``C`` classes, ``T`` prompts a class, ``D`` width.
 """
 
 from dataclasses import dataclass, fields

@@ -1,11 +1,11 @@
 """Captions from a decoder that saw text only: what the modality gap costs where one modality stands in for the other.
 
 In the manner of DeCap a small causal transformer learns to say a caption again from the caption's own text embedding.
-At inference it is handed an image embedding instead, either as it is (`raw-fed`, which the gap hurts) or replaced by
+At inference it is handed an image embedding instead, either as it is (``raw-fed``, which the gap hurts) or replaced by
 a weighted mean of training caption embeddings (`project_to_memory`, DeCap's own remedy for the gap).
 
-Legend: `N` images, `M` training captions, `D` embedding width, `B` batch, `L` tokens of a caption,
-`T` tokens of a batch, `V` vocabulary.
+Legend: ``N`` images, ``M`` training captions, ``D`` embedding width, ``B`` batch, ``L`` tokens of a caption,
+``T`` tokens of a batch, ``V`` vocabulary.
 
 Source: DeCap, arXiv 2303.03032. That the paper captions with DeCap is [digest]; the size of the decoder and of the
 memory on the demo, the word-level vocabulary and greedy decoding are [ours].

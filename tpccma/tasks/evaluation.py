@@ -53,7 +53,7 @@ class Evaluated(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """One split as unit-length embeddings: `images` (N, D) and `captions` (N, K, D)."""
+    """One split as unit-length embeddings: ``images`` (N, D) and ``captions`` (N, K, D)."""
 
     images: Tensor
     captions: Tensor
@@ -67,7 +67,7 @@ class Embedded(NamedTuple):
 def evaluate(
     what: "Run | Encoder | nn.Module",
     corpus: Corpus | None = None,
-    tasks: Sequence[str] = TASKS,
+    tasks: Sequence[str] | None = None,
     *,
     tokenizer: Callable[[list[str]], Tensor] | None = None,
     transform: Callable[[Image.Image], Tensor] | None = None,
@@ -84,7 +84,7 @@ def evaluate(
             model of open_clip. The model of a run is moved to the GPU, if there is one; others stay where they lie.
         corpus: what to measure it on; of a run, the profile's data where it is left out. Captioning learns from the
             captions and the mean picture of ``train``; ``val`` is not looked at.
-        tasks: which of `TASKS`; zeroshot and clustering are left out where the data have no classes.
+        tasks: which of ``TASKS``; zeroshot and clustering are left out where the data have no classes.
         tokenizer: of a model of open_clip, such as ``open_clip.get_tokenizer`` gives.
         transform: of a model of open_clip: prepares pictures that are uint8 pixels. Float tensors and
             `tpccma.data.pictures.Pictures` are taken as prepared.
@@ -95,7 +95,7 @@ def evaluate(
         A flat dictionary of floats, with the names of the results schema.
 
     Raises:
-        ValueError: if there is no such task, `what` is none of these, a model lacks its tokenizer or a corpus, its
+        ValueError: if there is no such task, ``what`` is none of these, a model lacks its tokenizer or a corpus, its
             pictures are pixels and there is no transform, or the test pictures do not have one number of captions.
     """
     given = {"tokenizer": tokenizer, "transform": transform, "settings": settings, "seed": seed}
@@ -105,7 +105,7 @@ def evaluate(
 def evaluate_whole(
     what: "Run | Encoder | nn.Module",
     corpus: Corpus | None = None,
-    tasks: Sequence[str] = TASKS,
+    tasks: Sequence[str] | None = None,
     *,
     tokenizer: Callable[[list[str]], Tensor] | None = None,
     transform: Callable[[Image.Image], Tensor] | None = None,
@@ -116,7 +116,7 @@ def evaluate_whole(
 
     Args and raises as `tpccma.evaluate`.
     """
-    if unknown := sorted(set(tasks) - set(TASKS)):
+    if unknown := sorted(set(tasks or ()) - set(TASKS)):
         raise ValueError(f"unknown task {unknown[0]!r}: give some of {', '.join(TASKS)}")
     run = what if hasattr(what, "profile") else None
     encoder = _encoder_of(run.encoder if run else what, tokenizer, transform)
@@ -142,7 +142,12 @@ def _encoder_of(model: Encoder | nn.Module, tokenizer: Callable | None, transfor
     return Encoder(model, tokenizer, prepare=prepare_by(transform))
 
 
-def _measure(encoder: Encoder, corpus: Corpus, tasks: Sequence[str], settings: Evaluation, seed: int) -> Evaluated:
+def _measure(
+    encoder: Encoder, corpus: Corpus, tasks: Sequence[str] | None, settings: Evaluation, seed: int
+) -> Evaluated:
+    tasks = possible_tasks(corpus) if tasks is None else tasks
+    if unfit := [task for task in tasks if task not in possible_tasks(corpus)]:
+        raise ValueError(f"the pictures have no classes, which {' and '.join(unfit)} need: leave them out")
     test = embed(encoder, corpus.test)
     measures = {
         "gap": lambda: measure_gap(test, settings),
@@ -151,10 +156,13 @@ def _measure(encoder: Encoder, corpus: Corpus, tasks: Sequence[str], settings: E
         "clustering": lambda: cluster_all(encoder, corpus, test, settings),
         "captioning": lambda: caption_all(encoder, corpus, test, settings, seed),
     }
-    if corpus.classified is None:
-        del measures["zeroshot"], measures["clustering"]
     parts = [measures[task]() for task in measures if task in tasks]
     return Evaluated(*(reduce(or_, part) for part in zip(Evaluated({}, {}, {}), *parts, strict=True)))
+
+
+def possible_tasks(corpus: Corpus) -> tuple[str, ...]:
+    """Name the tasks that a corpus is good for: those of classes need pictures with classes."""
+    return tuple(task for task in TASKS if corpus.classified is not None or task not in ("zeroshot", "clustering"))
 
 
 def measure_gap(test: Embedded, settings: Evaluation) -> Evaluated:
@@ -256,7 +264,7 @@ def cluster_all(encoder: Encoder, corpus: Corpus, test: Embedded, settings: Eval
 
 
 def cluster(encoder: Encoder, corpus: Corpus, test: Embedded, settings: Evaluation) -> JointClustering:
-    """Cluster pictures of known classes together with class prompts, see `joint_clustering`."""
+    """Cluster pictures of known classes and class prompts together, see `~tpccma.tasks.clustering.joint_clustering`."""
     pictures = corpus.clustered or corpus.classified
     prompts = torch.stack([encoder.embed_texts(fill_templates(name, pictures.templates)) for name in pictures.classes])
     images = test.images if pictures.images is corpus.test.images else encoder.embed_images(pictures.images)

@@ -4,7 +4,7 @@ Image to text: the query is an image, and any of its K captions among the k best
 each of the N * K captions is a query with one right image. Recall is the share of queries that find theirs, as in
 CLIP_benchmark and the papers on COCO, not the share of an image's captions that are found.
 
-Legend: `N` images, `K` captions an image, `D` width, `k` cut-off.
+Legend: ``N`` images, ``K`` captions an image, ``D`` width, ``k`` cut-off.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Zero-shot classification: each class is a mean over prompts, an image takes the class with the nearest one.
 
-Legend: `N` images, `C` classes, `T` templates, `D` width.
+Legend: ``N`` images, ``C`` classes, ``T`` templates, ``D`` width.
 """
 
 from collections.abc import Callable, Sequence

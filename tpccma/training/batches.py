@@ -87,7 +87,7 @@ class PairBatches:
         self.loader = accelerator.prepare(loader)
 
     def between(self, step: int, last: int) -> Iterator[Batch]:
-        """Read the batches of the steps from `step` up to `last`."""
+        """Read the batches of the steps from ``step`` up to ``last``."""
         while step < last:
             self.sampler.epoch, done = divmod(step, self.steps_per_epoch)
             loader = skip_first_batches(self.loader, done) if done else self.loader  # whose workers persist
@@ -126,7 +126,7 @@ class StreamBatches:
         self.place = None
 
     def between(self, step: int, last: int) -> Iterator[Batch]:
-        """Read the batches of the steps from `step` up to `last`; no picture of the steps before is opened again."""
+        """Read the batches of the steps from ``step`` up to ``last``; no picture of steps before is opened again."""
         known = self.place is not None and self.place["batches"] == step
         batches = self.stream.batches(self.own_size, self.source.workers, self.place if known else None)
         skip, device = step if known else 0, self.accelerator.device
@@ -189,7 +189,7 @@ def _tokenize(texts: list[str], tokenizer: Callable, shorten: Callable) -> Tenso
 class EpochSampler(Sampler):
     """Every picture once an epoch, in a new order and with one of its captions, both decided by seed and epoch.
 
-    The trainer sets `epoch`. There is no method set_epoch, since accelerate would call it with 0 in every epoch.
+    The trainer sets ``epoch``. There is no method set_epoch, since accelerate would call it with 0 in every epoch.
 
     Args:
         pairs: N, number of pictures.

@@ -25,7 +25,7 @@ def build_encoder(profile: Profile, seed: int = 0) -> Encoder:
         seed: of the initial weights; the global random state is left alone.
 
     Returns:
-        An `Encoder` with random weights.
+        An `~tpccma.models.Encoder` with random weights.
     """
     with torch.random.fork_rng(), hubs(profile.download):
         torch.manual_seed(seed)
@@ -51,7 +51,7 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
         path: a safetensors file, or a pickle of plain tensors.
 
     Returns:
-        The `Encoder`, in training mode as built.
+        The `~tpccma.models.Encoder`, in training mode as built.
 
     Raises:
         FileNotFoundError: if there is no such file.

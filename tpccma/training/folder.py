@@ -17,10 +17,11 @@ from accelerate.utils import parse_flag_from_env
 from filelock import FileLock, Timeout
 
 from tpccma.files import write_whole
+from tpccma.models.weight_files import WEIGHTS
 from tpccma.training.checkpoint import checkpoints_in, has_checkpoint, remove_checkpoints
 from tpccma.training.identity import joined
 
-WEIGHTS, CODE, LOCK = "model.safetensors", "code.json", ".lock"
+CODE, LOCK = "code.json", ".lock"
 UNKNOWN = "unknown"  # code of what was made before it was noted
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,17 @@ def alone_in(folder: Path) -> Iterator[PartialState]:
         yield processes
     finally:
         lock.release()
+
+
+@contextmanager
+def abandoned(folder: Path) -> Iterator[None]:
+    """Take a folder away again if what begins in it is refused, and nothing else lies there."""
+    try:
+        yield
+    except (ValueError, OSError):
+        if {path.name for path in folder.iterdir()} <= {CODE, LOCK}:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:

@@ -72,7 +72,7 @@ def fingerprint(profile: Profile, method: str, alpha: float, seed: int, from_scr
 
 
 def settings_of(profile: Profile, method: str, alpha: float, seed: int, by_recipe: bool) -> str:
-    """Write down all settings that decide a training; those of the base model where it counts `by_recipe`."""
+    """Write down all settings that decide a training; those of the base model where it counts ``by_recipe``."""
     settings = {name: part.identity() for name, part in _parts(profile, method, by_recipe).items()}
     if by_recipe and profile.bases != "one":
         settings["bases"] = profile.bases
@@ -136,7 +136,7 @@ def joined(own: str, base: str) -> str:
         base: of what it stands on; "" if that was not made here.
 
     Returns:
-        `own` where one code has made both, else a digest of the two.
+        ``own`` where one code has made both, else a digest of the two.
     """
     return own if base in ("", own) else _digest(f"{own} {base}")
 

@@ -93,7 +93,7 @@ class Trainer:
         """Train to the last step, resuming the checkpoint in the folder if there is one.
 
         Of a stream, ``data.json`` in the folder says afterwards how many pairs were read and how many were skipped.
-        Once a signal stands in `caught`, a checkpoint is written, and the training is `stopped` where it is.
+        Once a signal stands in ``caught``, a checkpoint is written, and the training is ``stopped`` where it is.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume()

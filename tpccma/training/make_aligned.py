@@ -1,7 +1,7 @@
 """Write the aligned model of the demo, which ships with the package: ``make aligned`` or ``tpccma aligned``.
 
 It is what fine-tuning the shipped base at alpha 0.5 gives, seed 0, with its largest weights rounded to float16, so that
-both files together take at most `MOST_BYTES`. Writes ``tpccma/assets/demo_aligned.safetensors`` and, beside it,
+both files together take at most ``MOST_BYTES``. Writes ``tpccma/assets/demo_aligned.safetensors`` and, beside it,
 ``demo_aligned.json`` with the run that it is, the file's checksum, and what `tpccma.evaluate` measures on the file and
 on the run before rounding.
 """
@@ -79,7 +79,7 @@ def make_aligned(runs_dir: str | Path = "runs") -> dict:
 
 
 def check_card(card: dict) -> list[str]:
-    """Name the measures that rounding has moved by half a digit of `DIGITS` or more."""
+    """Name the measures that rounding has moved by half a digit of ``DIGITS`` or more."""
     moved = {name: by for name, by in card["rounding"].items() if name not in FITTED}
     return [name for name, by in moved.items() if by >= 0.5 * 10**-DIGITS]
 

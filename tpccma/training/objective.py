@@ -42,7 +42,7 @@ class Objective:
     """What a training minimises.
 
     Args:
-        method: its loss replaces `CMALoss`.
+        method: its loss replaces `~tpccma.loss.CMALoss`.
         profile: of the run.
         alpha: alpha_target.
         encoder: the model before the training, of which the teacher is a copy where one is asked for.

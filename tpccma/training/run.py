@@ -27,7 +27,7 @@ from tpccma.models.identity import weights_identity
 from tpccma.profiles import Profile, Training, load_profile
 from tpccma.training.checkpoint import LOG, remove_checkpoints
 from tpccma.training.encoders import build_encoder, load_encoder, weights_path
-from tpccma.training.folder import WEIGHTS, alone_in, clear, code_of, is_finished, note_code, settle
+from tpccma.training.folder import WEIGHTS, abandoned, alone_in, clear, code_of, is_finished, note_code, settle
 from tpccma.training.identity import evaluation_code, fingerprint, joined, training_code
 from tpccma.training.interruption import are_to_stop, signals_held
 from tpccma.training.loop import Trainer, warn_of_batch_norm
@@ -114,7 +114,7 @@ def fine_tune(
     run does.
 
     Args:
-        profile: a name, the path of a YAML file, or a `Profile`.
+        profile: a name, the path of a YAML file, or a `~tpccma.profiles.Profile`.
         method: "tpc-cma", "clip" for continued plain CLIP, or another name in `tpccma.methods`.
         alpha: alpha_target of tpc-cma and its ablations, 0 to 1; the others take 0 only.
         seed: of batch order and choice of captions, >= 0.
@@ -124,7 +124,7 @@ def fine_tune(
         fresh: make anew what other code has made, its base included; the old folder is kept as ``<folder>.old-<code>``.
 
     Returns:
-        The `Run`, trained or loaded.
+        The `~tpccma.training.run.Run`, trained or loaded.
 
     Raises:
         ValueError: for an unknown profile, method or tracker, or an alpha or seed out of range, before any work; or if
@@ -197,7 +197,7 @@ def base_run(
     """Load a profile's base model as a run of method "base", or train it where it is missing.
 
     Heads have a base for each seed, and so have profiles whose ``bases`` are "per-seed"; their seed 0 has the one that
-    is loaded. Args as in `fine_tune`. Returns the `Run`; without steps where the weights were there before.
+    is loaded. Args as in `tpccma.fine_tune`. Returns the `Run`; without steps where the weights were there before.
     """
     profile, seed = load_profile(profile), check_seed(seed)
     if profile.model.kind == "heads":
@@ -277,8 +277,10 @@ def _train(
                 settle(folder, code, fresh)
             processes.wait_for_everyone()
             if not is_finished(folder):
-                given = training, run.alpha, run.seed, folder, corpus or load_corpus(profile), method
-                _finish(Trainer(run.encoder, profile, *given), run)
+                with abandoned(folder):
+                    given = training, run.alpha, run.seed, folder, corpus or load_corpus(profile), method
+                    trainer = Trainer(run.encoder, profile, *given)
+                _finish(trainer, run)
     clear(folder)
     run.code["training"] = code_of(folder)
     return _load_finished(run)
