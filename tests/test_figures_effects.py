@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from tpccma.evidence.verdicts import NONE, VERDICTS
-from tpccma.figures.effects import VERDICT_STYLES, plot_changes, plot_scales, plot_verdicts
+from tpccma.figures.effects import SHAPES, plot_changes, plot_scales, plot_verdicts
 
 COLUMNS = {"raw_gap": "raw gap", "cider": "CIDEr"}
 
@@ -64,7 +64,7 @@ def test_scales_have_a_line_a_model():
 
 
 def test_verdicts_have_a_sign_each():
-    assert set(VERDICT_STYLES) == set(VERDICTS)
+    assert set(SHAPES) == {verdict.mark for verdict in VERDICTS.values()}
     index = pd.MultiIndex.from_tuples(
         [("C1", "raw", "base"), ("C1", "raw", "continued CLIP"), ("C4", "relative", "base")],
         names=["claim", "reading", "against"],

@@ -5,8 +5,11 @@ gap, seed by seed, by the rule of `tpccma.evidence.frontier`: **above** the retr
 apart**. Where none is below, one training gives the whole dial.
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from tpccma.evidence.compared import GAP
 from tpccma.evidence.frontier import standing_table
 from tpccma.methods import FULL
 from tpccma.runs.jobs import BASE
@@ -19,6 +22,8 @@ TASKS = {
     "effective_rank_image": "effective rank, images",
     "effective_rank_text": "effective rank, texts",
 }
+RANKS = tuple(name for name in TASKS if name.startswith("effective_rank"))
+SCORES = tuple(name for name in TASKS if name not in RANKS)
 
 
 def with_fronts(results: pd.DataFrame, fronts: pd.DataFrame, profile: str, method: str = FULL) -> pd.DataFrame:
@@ -39,8 +44,8 @@ def with_fronts(results: pd.DataFrame, fronts: pd.DataFrame, profile: str, metho
     return pd.concat([kept, points[points.alpha > 0]], ignore_index=True)
 
 
-def retrained_table(runs: pd.DataFrame, method: str = FULL) -> pd.DataFrame:
+def retrained_table(runs: pd.DataFrame, tasks: Sequence[str] = SCORES, method: str = FULL) -> pd.DataFrame:
     """Lay out `~tpccma.evidence.frontier.standing_table` of all interpolated models of `with_fronts`, a row a t."""
     points = runs.model.str.startswith("t = ")
-    shown = standing_table(runs[points | (runs.method == method)], TASKS, dial=method)
-    return shown.loc[runs.model[points].unique()].rename(columns=TASKS)
+    shown = standing_table(runs[points | (runs.method == method)], tasks, dial=method)
+    return shown.loc[runs.model[points].unique()].rename(columns=TASKS | {GAP: "raw gap"})

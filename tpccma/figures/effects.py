@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from tpccma.evidence.estimates import OUTCOMES
 from tpccma.evidence.table import BASE, CONTINUED
+from tpccma.evidence.verdicts import VERDICTS
 from tpccma.figures.style import PALETTE, REFERENCES, draw_estimates, legend_below, mark_style
 
 # Marker, face, colour: filled against open, so that they differ in grey as well.
@@ -21,19 +22,20 @@ MODEL_STYLES = {
     "alpha 0.05": ("^", "white", PALETTE[1], "-."),
     "alpha 0.5": ("o", PALETTE[0], PALETTE[0], "-"),
 }
-VERDICT_STYLES = {
-    "as large": ("o", PALETTE[0], PALETTE[0]),
-    "larger": ("^", PALETTE[0], PALETTE[0]),
-    "smaller": ("v", "white", PALETTE[0]),
-    "opposite": ("X", PALETTE[3], PALETTE[3]),
-    "no drop found": ("o", "white", PALETTE[2]),
-    "within the bound": ("o", PALETTE[2], PALETTE[2]),
-    "beyond it": ("X", PALETTE[2], PALETTE[2]),
-    "less than half": ("s", "white", PALETTE[1]),
-    "more than half": ("s", PALETTE[1], PALETTE[1]),
-    "undecided": ("_", "0.4", "0.4"),
-    "not run": (".", "0.8", "0.8"),
+SHAPES = {"●": "o", "▲": "^", "▼": "v", "✕": "X", "○": "o", "–": "."}  # of the marks that tables have
+COLOURS = dict.fromkeys(("no drop found", "within the bound", "beyond it"), PALETTE[2]) | {
+    "opposite": PALETTE[3],
+    "less than half": PALETTE[1],
+    "more than half": PALETTE[1],
+    "undecided": "0.4",
+    "not run": "0.7",
 }
+
+
+def verdict_style(verdict: str) -> dict:
+    """Style the mark of a verdict as `~tpccma.evidence.verdicts.VERDICTS` has it, for matplotlib's ``plot``."""
+    mark, colour = VERDICTS[verdict].mark, COLOURS.get(verdict, PALETTE[0])
+    return mark_style(SHAPES[mark], "white" if mark == "○" else colour, colour, size=8)
 
 
 # Nine of the outcomes, three rows of panels: retrieval goes the same way in both directions.
@@ -131,11 +133,12 @@ def plot_verdicts(verdicts: dict[str, pd.DataFrame]) -> Figure:
         for family, table in verdicts.items()
         for against, part in table.groupby(level="against", sort=False)
     }
-    rows = next(iter(panels_of.values())).index
+    rows, given = next(iter(panels_of.values())).index, set(pd.concat(verdicts.values()).to_numpy().ravel())
+    found = [verdict for verdict in VERDICTS if verdict in given]
     size = (1.4 + 1.95 * len(panels_of), 1.4 + 0.29 * len(rows))
     figure, panels = plt.subplots(1, len(panels_of), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax, ((family, against), part) in zip(panels[0], panels_of.items(), strict=True):
-        _draw_verdicts(ax, part)
+        _draw_verdicts(ax, part, found)
         ax.set_title(f"{family},\nagainst {against}", fontsize=10)
     labels = [f"{claim} {reading}" for claim, reading in rows]
     panels[0, 0].set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.4, -0.6))
@@ -143,12 +146,12 @@ def plot_verdicts(verdicts: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def _draw_verdicts(ax: Axes, verdicts: pd.DataFrame) -> None:
+def _draw_verdicts(ax: Axes, verdicts: pd.DataFrame, found: list[str]) -> None:
     signs = verdicts.reset_index(drop=True).stack().rename_axis(["place", "scale"]).reset_index(name="verdict")
     signs["x"] = signs.scale.map(list(verdicts.columns).index)
-    for verdict, style in VERDICT_STYLES.items():
+    for verdict in found:
         own = signs[signs.verdict == verdict]
-        ax.plot(own.x, own.place, **mark_style(*style, size=8), markeredgewidth=1.6, label=verdict)
+        ax.plot(own.x, own.place, **verdict_style(verdict), markeredgewidth=1.6, label=verdict)
     scales = verdicts.columns
     ax.set(xticks=range(len(scales)), xticklabels=scales, xlim=(-0.6, len(scales) - 0.4))
     ax.tick_params(labelsize=9)
