@@ -44,3 +44,10 @@ def test_commands_that_a_page_shows_exist_with_their_options(page: str):
     for name, rest in shown:
         known = {option for parameter in commands[name].params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"{name} {rest}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_chapter_stores_no_warning(path: Path):
+    """What was said on stderr, such as that a run was made by other code, is of the machine that executed it."""
+    outputs = [out for cell in json.loads(path.read_text())["cells"] for out in cell.get("outputs", [])]
+    assert ["".join(out["text"]) for out in outputs if out.get("name") == "stderr"] == []

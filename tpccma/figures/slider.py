@@ -80,7 +80,7 @@ def slider_html(record: SliderRecord) -> str:
         ticks="".join(_tick(record, place, TICKS.get(record.stops[place].t, "")) for place in _places_of_t(record)),
         last=len(record.stops) - 1,
         start=_places_of_t(record)[0],
-        key="<span>◆ trained with that alpha</span>" * bool(_trained(record)),
+        key="<span>◆ trained with that alpha, placed by its raw gap</span>" * bool(_trained(record)),
         clouds="\n".join(_panel(record, *each) for each in zip(("Before", "After"), record.ends, strict=True)),
         tables="\n".join(_table(record, *each) for each in PARTS.items()),
         pictures=len(record.pictures),
