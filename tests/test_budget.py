@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpccma.evidence.budget import Limit, choose, kept_on_test, read_budget, share_kept, weigh
+from tpccma.evidence.budget import Limit, budget_in_words, choose, kept_on_test, read_budget, share_kept, weigh
 
 # The gap closes by 20, 50 and 70 %; memory-fed captions lose 1, 2 and 10 %; accuracy gains 1 point and loses 1 and 3.
 FRONT = pd.DataFrame(
@@ -43,6 +43,11 @@ def test_what_is_written_is_read(measure: str, sign: int, hundredths: int):
     for unit in ("%", "points", ""):
         limit = Limit(measure, sign, hundredths / 100, unit)
         assert read_budget(str(limit)) == (limit,)
+
+
+def test_budget_is_said_in_words():
+    said = "CIDEr memory -2 %, zero-shot accuracy -1 points"
+    assert budget_in_words("cider_memory -2%, zeroshot_top1 -1 points") == said
 
 
 def test_front_is_weighed_by_hand():
@@ -159,4 +164,5 @@ def test_a_choice_on_validation_data_is_held_to_test_data():
     assert found.gained.tolist() == pytest.approx([50, 50, 0])
     assert found.cider_memory.tolist() == pytest.approx([-2, -3, 0])
     assert share_kept(found) == "1 of 2; at the base 1"
+    assert share_kept(found[found.t == 0]) == "all 1 at the base" and share_kept(found[found.t > 0]) == "1 of 2"
     assert kept_on_test(pd.concat(fronts), "cider_memory -2%", held_to="cider_memory -3%").kept.all()

@@ -49,7 +49,7 @@ def test_forest_is_pale_where_there_may_be_no_change():
     dark, pale = figure.axes[0].containers
     places = [np.flatnonzero(~np.isnan(marks[0].get_xdata(orig=False))).tolist() for marks in (dark, pale)]
     assert places == [[1, 2], [0]]  # the first interval begins at 0
-    assert (dark[0].get_alpha(), pale[0].get_alpha()) == (None, 0.35)
+    assert (dark[0].get_alpha(), pale[0].get_alpha()) == (None, 0.5)
     assert figure.legends == []  # of an only profile
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from tpccma.evidence.estimates import WORDS
 from tpccma.runs.records import VALIDATION
 
 GAIN = "raw_gap"  # what is to be gained: that it falls
@@ -99,6 +100,12 @@ def read_budget(text: str) -> tuple[Limit, ...]:
         ValueError: naming what cannot be read, and how a budget is written.
     """
     return tuple(_read_limit(part.strip()) for part in text.split(","))
+
+
+def budget_in_words(text: str) -> str:
+    """Write a budget as a reader names what it is about, such as "CIDEr memory -2 %"."""
+    words = [f"{WORDS.get(each.measure, each.measure)} {str(each).split(' ', 1)[1]}" for each in read_budget(text)]
+    return ", ".join(words).replace("%", " %")
 
 
 def _read_limit(text: str) -> Limit:
@@ -188,13 +195,20 @@ def kept_on_test(fronts: pd.DataFrame, budget: str, gain: str = GAIN, held_to: s
 
 
 def share_kept(table: pd.DataFrame) -> str:
-    """Say of how many fronts the budget was kept, those that stay at the base apart, such as "9 of 10; at the base 2".
+    """Say of how many fronts the budget was kept, such as "9 of 10; at the base 2", where nothing can be lost.
 
     Args:
         table: from `kept_on_test`.
     """
     moved = table[table.t > 0]
-    return f"{moved.kept.sum():.0f} of {len(moved)}; at the base {len(table) - len(moved)}"
+    kept, stayed = f"{moved.kept.sum():.0f} of {len(moved)}", len(table) - len(moved)
+    return (
+        f"{kept}; at the base {stayed}"
+        if len(moved) and stayed
+        else kept
+        if len(moved)
+        else f"all {stayed} at the base"
+    )
 
 
 def _in_order(points: pd.DataFrame, measures: list[str], dial: str) -> pd.DataFrame:

@@ -78,7 +78,7 @@ def _draw_changes(ax: Axes, table: pd.DataFrame, models: np.ndarray, profiles: n
         shift = 0.17 * (2 * place - 1) if len(profiles) > 1 else 0
         style = {**mark_style(*style, size=5), "elinewidth": 1.2, "zorder": 3}
         sure = (part.low > 0) | (part.high < 0)
-        for shown, look in ((sure, {"label": profile}), (~sure, {"alpha": 0.35})):
+        for shown, look in ((sure, {"label": profile}), (~sure, {"alpha": 0.5})):
             draw_estimates(ax, np.arange(len(models)) + shift, part.where(shown), sideways=True, **style, **look)
 
 
@@ -109,7 +109,7 @@ def _draw_scales(ax: Axes, table: pd.DataFrame) -> None:
     scales = list(table.scale.unique())
     for place, (model, (*style, line)) in enumerate(MODEL_STYLES.items()):
         part = table[table.model == model].set_index("scale").reindex(scales)
-        shifted = np.arange(len(scales)) + 0.07 * (place - 1.5)
+        shifted = np.arange(len(scales)) + 0.05 * (place - 1.5)
         marks = {**mark_style(*style, size=9 if model == BASE else 5.5), "elinewidth": 1.2, "zorder": 3}
         draw_estimates(ax, shifted, part, label=model, **marks)
         fixed = np.array(scales) != "learned"  # no scale of its own on the axis: no line to it

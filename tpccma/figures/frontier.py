@@ -78,14 +78,29 @@ def _draw_dial(ax: Axes, means: pd.DataFrame, task: str, dial: str, colour) -> N
 
 def _label_alphas(ax: Axes, means: pd.DataFrame, task: str, alphas: pd.Series) -> None:
     ax.autoscale_view()
-    gaps = means["ours", GAP]
     left, right = ax.get_xlim()
-    places = _spread_labels((gaps.to_numpy() - left) / (right - left))
+    groups = _group((means["ours", GAP] - left) / (right - left), alphas)
+    places = _spread_labels(np.array([means.loc[models, ("ours", GAP)].mean() - left for models in groups.values()])
+                            / (right - left), least=0.15)  # fmt: skip
     line = {"arrowstyle": "-", "color": "0.75", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
     above = {"textcoords": "axes fraction", "ha": "center", "va": "bottom", "fontsize": 8, "arrowprops": line}
-    for model, place in zip(means.index, places, strict=True):
-        ax.annotate(f"{alphas[model]:g}", (gaps[model], means.loc[model, ("ours", task)]), (place, 1.02), **above)
-    ax.text(min(places) - 0.05, 1.02, "α =", transform=ax.transAxes, ha="right", va="bottom", fontsize=8)
+    for (said, models), place in zip(groups.items(), places, strict=True):
+        ax.annotate(said, means.loc[models, "ours"][[GAP, task]].mean().tolist(), (place, 1.02), **above)
+    ax.text(-0.01, 1.02, "α =", transform=ax.transAxes, ha="right", va="bottom", fontsize=8)
+
+
+def _group(places: pd.Series, alphas: pd.Series, near: float = 0.02) -> dict[str, list[str]]:
+    """Put alphas together whose points lie near each other on a line, from 0 to 1: what is said of them, to models."""
+    ordered = places.sort_values()
+    found = {}
+    for _, part in ordered.groupby((ordered.diff() > near).cumsum()):
+        own = alphas[part.index].sort_values()
+        between = ((alphas > own.iloc[0]) & (alphas < own.iloc[-1])).sum() == len(own) - 2
+        said = (
+            f"{own.iloc[0]:g} to {own.iloc[-1]:g}" if len(own) > 1 and between else ", ".join(map("{:g}".format, own))
+        )
+        found[own.iloc[0], said] = list(own.index)
+    return {said: found[least, said] for least, said in sorted(found)}
 
 
 def _spread_labels(places: np.ndarray, least: float = 0.09) -> np.ndarray:

@@ -38,14 +38,14 @@ class Hardware(Strict):
         threads: that torch had, 1 or more.
         device: name of the GPU, or of the processor.
         processor: its generation; None where it was not noted, as by the first records.
-        processes: that trained together, each with a part of every batch.
+        processes: that trained together, each with a part of every batch; written if there were several.
     """
 
     machine: str
     threads: Annotated[int, Field(ge=1)]
     device: str
     processor: str | None = None
-    processes: Annotated[int, Field(ge=1)] = 1
+    processes: Annotated[int, Field(ge=1, exclude_if=lambda count: count == 1)] = 1
 
 
 class Made(Strict):
