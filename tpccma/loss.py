@@ -1,8 +1,8 @@
 """The loss of TPC-CMA: ``L = (1 - alpha) * L_CLIP + alpha * L_CMA``.
 
 L_CMA is a weighted sum of four terms. The paper's digest names two mechanisms, negative-sample re-weighting and
-intra-modal geometry matching [digest]; their formulas are not public, so every formula of this module is ours [ours].
-The functions below are the text of the method. `CMALoss` computes the same in one pass, see `tpccma.fused`.
+intra-modal geometry matching [digest]; their formulas could not be read, so all of this module are ours
+[ours]. The functions below are the text of the method. `CMALoss` computes the same in one pass, see `tpccma.fused`.
 
 Legend: B pairs in the global batch, D embedding width. In all functions x is (B, D), image embeddings with rows of unit
 length, which is not checked, and y (B, D), the text embeddings of the same pairs; the terms are computed in float32

@@ -94,7 +94,7 @@ class ClaimsTable(SphinxDirective):
             raise self.error(f"claims-table: {error}") from None
         shown = strip(claims)
         lines = [["", *shown.columns], *([claim, *cells] for claim, *cells in shown.itertuples())]
-        said = (describe_strip(claims).replace("`", ""), f"Marks: {describe_marks()}.")
+        said = (describe_strip(claims).replace("`", ""), f"Marks: {describe_marks(claims)}.")
         above, below = (nodes.paragraph(text=text) for text in said)
         return [above, table(lines), below]
 

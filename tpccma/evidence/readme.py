@@ -13,11 +13,12 @@ from tpccma.evidence.paper import CLAIMS, SAYS
 from tpccma.evidence.primary import HANGS_ON
 from tpccma.evidence.table import BASE, CONTINUED, DIALS
 from tpccma.evidence.verdicts import VERDICTS
-from tpccma.evidence.writing import NOTHING, write_effect, write_paper, write_short, write_verdict
+from tpccma.evidence.writing import NOTHING, head_in_one_line, write_effect, write_paper, write_short, write_verdict
 from tpccma.files import write_whole
 from tpccma.runs.jobs import DIAL, WORLDS
 
 BEGIN, END = "<!-- claims: begin, by tpccma claims --readme -->", "<!-- claims: end -->"
+NO_BREAK = "\u00a0"  # between a mark and its number, in brackets
 IN_ONE_ROW = (("C1",), ("C2",), ("C3",), ("C4",), ("C5",), ("C6", "C7"), ("C8",))
 
 
@@ -68,7 +69,7 @@ def _cell(own: pd.DataFrame, other: pd.DataFrame, profile: str, claims: tuple[st
         )
         said.append("not run" if row is None or row.verdict == "not run" else _short(row, row.verdict))
         if second is not None and second.verdict != "not run" and claim not in ("C6", "C7"):  # which both rest on
-            said[-1] += f" ({_short(second)})"
+            said[-1] += f" ({_short(second).replace(' ', NO_BREAK)})"
     return "; ".join(said)
 
 
@@ -86,11 +87,14 @@ def describe_strip(table: pd.DataFrame) -> str:
     return f"Effects of `{first}` against the base; {other}. {gained} The paper's own models and data: not run."
 
 
-def describe_marks() -> str:
-    """Name the marks of the strip with the verdicts that they stand for."""
-    marks = dict.fromkeys(each.mark for each in VERDICTS.values())
-    named = {mark: [word for word, each in VERDICTS.items() if each.mark == mark] for mark in marks}
-    return "; ".join(f"{mark} {', '.join(words)}" for mark, words in named.items() if "not run" not in words)
+def describe_marks(table: pd.DataFrame) -> str:
+    """Name the marks that the strip has, with the verdicts that they stand for there."""
+    shown = primary_readings(table)
+    given = set(shown.verdict[shown.profile.isin(WORLDS)]) - {"not run"}
+    named: dict[str, list[str]] = {}
+    for word in filter(given.__contains__, VERDICTS):
+        named.setdefault(VERDICTS[word].mark, []).append(word)
+    return "; ".join(f"{mark} {', '.join(words)}" for mark, words in named.items())
 
 
 def primary_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
@@ -101,11 +105,11 @@ def primary_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
         profile: one that it holds.
 
     Returns:
-        Strings, a row a claim: the paper's figure, ours with its interval and what that is over, ours over the
-        paper's, verdict, p after Holm's correction for eight readings (what is below 0.05 survives it).
+        Strings, a row a claim: the paper's figure, ours with its interval and what that is over, verdict, p after
+        Holm's correction for eight readings (what is below 0.05 survives it).
     """
     rows = {row.claim: _primary_row(row) for row in primary_readings(table[table.profile == profile]).itertuples()}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
+    return head_in_one_line(pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim"))
 
 
 def _primary_row(row: pd.Series) -> dict[str, str]:
@@ -113,15 +117,9 @@ def _primary_row(row: pd.Series) -> dict[str, str]:
         "paper": write_paper(row),
         "ours": write_effect(row),
         "interval over": row.over or NOTHING,
-        "ours / paper's": write_ratio(row) or NOTHING,
         "verdict": write_verdict(row),
         "p, Holm": NOTHING if np.isnan(row.holm) else write_p(row.holm),
     }
-
-
-def write_ratio(row: pd.Series) -> str:
-    """Write ours over the paper's, such as ``0.92``; nothing where either lacks."""
-    return "" if np.isnan(row.ratio) else f"{row.ratio:.2f}"
 
 
 def write_p(p: float) -> str:
@@ -167,7 +165,7 @@ def describe(part: pd.DataFrame) -> str:
     (row,) = primary_readings(part).itertuples()
     if row.verdict == "not run":
         return write_verdict(row)
-    ratio = write_ratio(row)
+    ratio = "" if np.isnan(row.ratio) else f"{row.ratio:.2f}"
     said = f"{write_verdict(row)}, {write_effect(row)}" + f", {ratio} times the paper's" * bool(ratio)
     other = part[(part.reading == row.reading) & (part.against == CONTINUED) & part.low.notna()]
     return said + "".join(f" (against {CONTINUED}: {write_verdict(each)})" for each in other.itertuples())
@@ -193,7 +191,7 @@ def markdown_table(shown: pd.DataFrame) -> str:
 
 def readme_block(table: pd.DataFrame) -> str:
     """Write what stands between the two markers of the README."""
-    said = f"{describe_strip(table)} Marks: {describe_marks()}."
+    said = f"{describe_strip(table)} Marks: {describe_marks(table)}."
     return f"{BEGIN}\n{said}\n\n{markdown_table(strip(table))}\n{END}"
 
 
