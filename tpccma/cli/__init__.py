@@ -1,13 +1,15 @@
 """The command `tpccma`, also as ``python -m tpccma`` and, on many GPUs, ``accelerate launch -m tpccma train ...``.
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 done, 1 where runs failed or differ, 2 for what the
-user can mend, said in one line, 130 and 143 after Ctrl-C and SIGTERM, whereupon the same command goes on::
+user can mend, said in one line, 130 and 143 after Ctrl-C and SIGTERM. What was stopped goes on when the same command is
+given again. Some commands::
 
-    tpccma gap IMAGES.npy TEXTS.npy          # the modality gap of paired embeddings, one row a pair
+    tpccma gap IMAGES.npy TEXTS.npy          # the gap of paired embeddings
     tpccma train --profile demo --alpha 0.5  # fine-tune, evaluate, record
-    tpccma evaluate CHECKPOINT --json        # measure a model, nothing is recorded
-    tpccma dial BASE ALIGNED --t 0.3 --out NEW.safetensors   # a model between two, without training
-    tpccma --help                            # all commands; tpccma COMMAND --help all options of one
+    tpccma evaluate CHECKPOINT --json        # measure, record nothing
+    tpccma dial BASE ALIGNED --t 0.3 --out NEW.safetensors  # mix two models
+    tpccma --help                            # all commands
+    tpccma train --help                      # all options of one
 
 Each command imports what it needs, so that help and claims need no torch.
 """

@@ -33,7 +33,7 @@ COLOURS = dict.fromkeys(("no drop found", "within the bound", "beyond it"), PALE
 
 
 def verdict_style(verdict: str) -> dict:
-    """Style the mark of a verdict as `~tpccma.evidence.verdicts.VERDICTS` has it, for matplotlib's ``plot``."""
+    """Style the mark of a verdict as ``VERDICTS`` of `tpccma.evidence.verdicts` has it, for matplotlib's ``plot``."""
     mark, colour = VERDICTS[verdict].mark, COLOURS.get(verdict, PALETTE[0])
     return mark_style(SHAPES[mark], "white" if mark == "○" else colour, colour, size=8)
 
