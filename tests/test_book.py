@@ -101,6 +101,7 @@ def test_page_is_quiet_offline_fits_a_phone_and_can_be_read_aloud(which: str, bo
         found = [*reader.errors, *(f"asks for {address}" for address in reader.outside), *reader.findings()]
         if (pixels := reader.sideways()) > 0:
             found.append(f"{pixels} pixels wider than a phone")
+        found += [f"on a phone: {each}" for each in reader.findings()]
         if found:
             amiss[page] = found
     assert amiss == {}
