@@ -114,14 +114,18 @@ def test_no_gradient_and_no_mode_is_left_behind(model: nn.Module, tokenizer, tra
     assert model.training and all(weight.grad is None for weight in model.parameters())
 
 
-def test_without_classes_the_other_tasks_are_measured(model: nn.Module, tokenizer, transform, corpus: Corpus):
+def test_without_classes_the_other_tasks_are_measured_and_theirs_refused(
+    model: nn.Module, tokenizer, transform, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+):
     unlabelled = replace(corpus.test, labels=torch.full((18,), -1))
-    found = evaluate(
-        model, Corpus(unlabelled, unlabelled, unlabelled), CHEAP, tokenizer=tokenizer, transform=transform,
-        settings=SETTINGS,
-    )  # fmt: skip
+    given = {"tokenizer": tokenizer, "transform": transform, "settings": SETTINGS}
+    unlabelled = Corpus(unlabelled, unlabelled, unlabelled)
+    monkeypatch.setattr("tpccma.tasks.evaluation.TASKS", CHEAP)  # what is measured where nothing is named
+    found = evaluate(model, unlabelled, **given)
     assert {"raw_gap", "t2i_recall_at_1"} <= set(found)
     assert not any(name.startswith(("zeroshot", "clustering")) for name in found)
+    with pytest.raises(ValueError, match="no classes, which zeroshot and clustering need"):
+        evaluate(model, unlabelled, CHEAP, **given)
 
 
 def test_one_caption_a_picture_is_enough(model: nn.Module, tokenizer, transform, corpus: Corpus):

@@ -225,6 +225,16 @@ def test_train_leaves_a_record(shell: list[str], tiny_profile: Profile, monkeypa
     assert json.loads(shown) == json.loads(Path("results/demo/tpc-cma-a0.5-s1.json").read_text())
 
 
+def test_run_of_a_profile_in_a_file_is_not_measured_on_the_demo(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.json").write_text('{"profile": "mine"}')
+    refused(run("evaluate", str(tmp_path / "run")), "is a run of profile 'mine': say its file, --profile FILE.yaml")
+    refused(run("evaluate", str(tmp_path / "run"), "--profile", "demo"), "a base that was not trained lies where")
+    (tmp_path / "run" / "record.json").unlink()
+    (tmp_path / "run" / "code.json").write_text("{}")
+    refused(run("evaluate", str(tmp_path / "run")), "the run is not finished")
+
+
 def test_version_is_the_packages():
     assert run("--version").stdout == f"{version('tpccma')}\n"
 

@@ -151,6 +151,12 @@ def test_missing_pictures_are_left_out_where_asked(folder: Path, tmp_path: Path,
     assert "26 pictures, of which left out: 1 without a file" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["all.npz", "all.parquet"])
+def test_folder_is_not_named_as_a_file(name: str, folder: Path, tmp_path: Path):
+    refused = run("embed", tmp_path / name, *options(folder))
+    assert refused.exit_code == 2 and "to a file named .safetensors, or into a folder" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

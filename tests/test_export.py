@@ -16,6 +16,7 @@ from tpccma import load_profile
 from tpccma.cli import app
 from tpccma.models import prepare, read_weights
 from tpccma.practice.export import export_model
+from tpccma.profiles import Preprocessing
 from tpccma.training.encoders import load_encoder, weights_path
 
 MIXED = {"t": 0.3, "base": "00ff", "aligned": "ff00"}
@@ -69,6 +70,41 @@ def test_gap_takes_what_was_exported(finished: Path, tmp_path: Path, folder: Pat
     assert of_run == of_folder == of_open_clip and json.loads(of_run)["pairs"] == 25
     place = run("gap", "--model", f"local-dir:{out}", "--pretrained", out, *pairs)
     assert place.exit_code == 2 and "is a place, not a model" in place.stderr
+
+
+def test_scaling_that_a_run_was_trained_with_goes_with_its_weights(finished: Path, tmp_path: Path, folder: Path):  # noqa: F811
+    """Wherever they are given: the file, the folders of run and export."""
+    weights, stated = finished / "model.safetensors", {"mean": (0.4,) * 3, "std": (0.25,) * 3}
+    encoder = load_encoder(load_profile("demo"), weights)
+    encoder.architecture = encoder.architecture.model_copy(update={"preprocess": Preprocessing(**stated)})
+    encoder.save(weights)
+    places = [weights, finished, export_model(finished, tmp_path / "out")]
+    given = ["gap", "--model", "tpccma-demo", *options(folder)[4:], "--json", "--resamples", "2", "--pretrained"]
+    raws = [json.loads(run(*given, place).stdout)["raw"] for place in places]
+    assert raws[0] == raws[1] == raws[2] != pytest.approx(0.87, abs=0.005)  # as the demo's own scaling would have it
+    profile = load_profile("photos", model={"kind": "open_clip", "name": "tpccma-demo", "pretrained": str(finished)})
+    assert profile.model.preprocess.mean == stated["mean"]
+    other = load_profile(profile, model__preprocess={"mean": (0.5,) * 3})
+    with pytest.raises(ValueError, match="state the former"):
+        load_encoder(other, weights)
+
+
+def test_export_replaces_an_export_and_nothing_else(finished: Path, tmp_path: Path, folder: Path):  # noqa: F811
+    places = "--images", folder / "pictures", "--captions", folder / "captions.csv"
+    out = tmp_path / "out"
+    assert run("export", finished, out, *places).exit_code == 0 and (out / "means.safetensors").is_file()
+    assert run("export", finished, out).exit_code == 0 and not (out / "means.safetensors").exists()
+    refused = run("export", finished, folder / "pictures")
+    assert refused.exit_code == 2 and "holds 00.png and so is no export" in refused.stderr
+
+
+def test_what_was_not_uploaded_is_said_in_a_line(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*given, **named):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", fail)
+    refused = run("export", finished, tmp_path / "out", "--push", "foo/bar")
+    assert refused.exit_code == 2 and "is written, but was not uploaded to 'foo/bar': no network" in refused.stderr
 
 
 def test_pictures_give_the_means_and_the_gap(finished: Path, tmp_path: Path, folder: Path):  # noqa: F811

@@ -7,6 +7,7 @@ import typer
 
 from tpccma.cli.options import Json, ResultsDir, at_least_one, print_json
 
+FORMS = (".npy", ".npz", ".pt", ".parquet", ".csv")  # that a folder of embeddings is not to be named as
 ModelName = Annotated[str | None, typer.Option(help="a model of open_clip, such as ViT-B-32-quickgelu")]
 Pretrained = Annotated[
     str | None,
@@ -23,7 +24,10 @@ QuickGelu = Annotated[
     bool | None, typer.Option("--quick-gelu/--gelu", help="of weights in a file that does not say: OpenAI's have it")
 ]
 SkipMissing = Annotated[
-    bool, typer.Option("--skip-missing", help="leave out pictures that are not there or have no caption; else an error")
+    bool,
+    typer.Option(
+        "--skip-missing", help="leave out what the captions' file names but lacks file or word; else an error"
+    ),
 ]
 Workers = Annotated[int, typer.Option(min=0, help="that read pictures ahead: 0 for few, else as many as cores")]
 
@@ -108,6 +112,8 @@ def embed(
     """
     from tpccma.practice.embed import architecture_of, embed_to
 
+    if out.suffix and out.suffix != ".safetensors" and (out.suffix.lower() in FORMS or out.is_file()):
+        raise ValueError(f"{out}: embeddings are written to a file named .safetensors, or into a folder")
     parts = _parts(images_dir, captions, skip_missing, shards)
     found = embed_to(architecture_of(model, pretrained, quick_gelu), parts, out.expanduser(), workers)
     left_out = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in found.left_out.items())
@@ -138,11 +144,12 @@ def export(
 
     With pictures and captions the card also has the gap on them, and the means for centring lie beside it.
     """
-    from tpccma.practice.export import export_model, push
+    from tpccma.practice.export import check_out, export_model, push
 
     if (images_dir is None) != (captions is None):
         raise ValueError("give both --images DIR and --captions FILE, or neither")
     run, out, measured = run.expanduser(), out.expanduser(), {}
+    check_out(out)
     if images_dir and captions:
         from tpccma.practice.export import measure
 

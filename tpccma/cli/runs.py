@@ -67,7 +67,10 @@ def evaluate(
             help="weights of the profile's model, or a run's folder, such as runs/demo/...; none takes its base"
         ),
     ] = None,
-    profile: ProfileName = "demo",
+    profile: Annotated[
+        str | None,
+        typer.Option(help="a shipped profile, such as demo, or the path of a .yaml file; else the run's, if it ships"),
+    ] = None,
     tasks: Annotated[
         str, typer.Option(help="such as gap,retrieval; all: gap,zeroshot,retrieval,clustering,captioning")
     ] = "",
@@ -79,8 +82,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a model on a profile's test data; nothing is recorded, and nothing trained but a base that is missing."""
+    from tpccma.runs.places import profile_of
     from tpccma.runs.record import measure
 
+    profile = profile or (profile_of(checkpoint) if checkpoint else "demo")
     found = find_profile(profile, data_dir, images_dir, captions)
     chosen = [task.strip() for task in tasks.split(",")] if tasks else None
     measures = measure(found, checkpoint, chosen, seed, runs_dir)

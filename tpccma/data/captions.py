@@ -18,7 +18,7 @@ from unicodedata import normalize, ucd_3_2_0
 
 from tpccma.data.tables import read_captions_table, read_text
 
-SKIP = "let it be skipped: skip_missing: true in the profile, or --skip-missing where the command has that"
+SKIP = "let it be skipped: skip_missing: true below data: in the profile, or --skip-missing where the command has that"
 SOURCES = (
     "Karpathy's split of COCO is dataset_coco.json from https://cs.stanford.edu/people/karpathy/deepimagesent/; COCO's "
     "own captions and pictures are at https://cocodataset.org; Flickr8k with captions.txt is on Kaggle"
@@ -154,7 +154,7 @@ def _require_captions(path: Path, found: dict[str, list[str]], captions_per_imag
     if short:
         raise ValueError(
             f"{path}: {len(short)} of {len(found)} pictures have fewer than {captions_per_image} captions, such as "
-            f"{short[0]} with {len(found[short[0]])}; lower captions_per_image or {SKIP}"
+            f"{short[0]} with {len(found[short[0]])}; lower captions_per_image, below data: in the profile, or {SKIP}"
         )
     taken = ((name, caption) for name, captions in found.items() for caption in captions[:captions_per_image])
     name, caption = next(((name, caption) for name, caption in taken if not has_word(caption)), (None, None))

@@ -19,7 +19,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from tpccma.models.encoder import prepare
 from tpccma.models.pretrained import config_of
-from tpccma.models.weight_files import checksum, is_file_of, read_metadata
+from tpccma.models.weight_files import checksum, file_in, is_file_of, read_metadata
 from tpccma.profiles import OpenClipModel, Preprocessing
 
 PREPROCESSING = tuple(Preprocessing.model_fields)  # mean, std, interpolation, resize_mode
@@ -118,12 +118,17 @@ def _preprocessing(architecture: OpenClipModel) -> dict:
 def _line(architecture: OpenClipModel) -> list[OpenClipModel]:
     """List a model, what its weights were made from where this package wrote them, and so on to others' weights."""
     line, files = [architecture], set()
-    while (path := Path(line[-1].pretrained or "")).is_file() and path.resolve() not in files:
+    while (path := _file_of(line[-1])).is_file() and path.resolve() not in files:
         files.add(path.resolve())  # a checkpoint may lie where the one lay that it was made from
         if (origin := _origin(path)) is None:
             break
         line.append(origin)
     return line
+
+
+def _file_of(model: OpenClipModel) -> Path:
+    """Say which file its weights are in, if they are in one: as named, or in a folder."""
+    return file_in(model.pretrained) if model.pretrained else Path()
 
 
 def _origin(path: Path) -> OpenClipModel | None:
@@ -145,7 +150,7 @@ def _origin(path: Path) -> OpenClipModel | None:
 def _of_weights(line: list[OpenClipModel], wanted: list[str]) -> dict:
     """Say how the weights at a line's end want pictures prepared; settings that are not wanted are of no account."""
     name, pretrained = line[-1].name, line[-1].pretrained
-    config, path = get_pretrained_cfg(name, pretrained or ""), Path(pretrained or "")
+    config, path = get_pretrained_cfg(name, pretrained or ""), _file_of(line[-1])
     if pretrained is None or (config and not path.is_file()):
         return _settings(config)
     # The tags are those that open_clip lists under this very name. A name with -quickgelu lists those of its twin that

@@ -226,7 +226,14 @@ def check_exists(path: str | Path) -> None:
         FileNotFoundError: naming it otherwise.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}")
+        raise FileNotFoundError(f"no checkpoint at {path}" + _why_not(Path(path).parent))
+
+
+def _why_not(folder: Path) -> str:
+    """Say why a run's folder holds no weights; nothing of another."""
+    if (folder / "record.json").is_file():
+        return ": a base that was not trained lies where its profile says, give that file"
+    return ": the run is not finished, give its command again" if (folder / "code.json").is_file() else ""
 
 
 def _is_torchscript(path: str | Path) -> bool:

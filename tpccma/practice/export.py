@@ -67,10 +67,12 @@ def export_model(
 
     Raises:
         FileNotFoundError: if there are no weights.
-        ValueError: if it is not known what the weights belong to, or it is no model of open_clip.
+        ValueError: if it is not known what the weights belong to, it is no model of open_clip, or the folder holds
+            something else.
     """
     run, out = Path(run), Path(out)
     path = _weights(run)
+    check_out(out)
     architecture = _architecture(path)
     preprocess = {name: list(v) if isinstance(v, tuple) else v for name, v in _preprocessing(architecture).items()}
     config = {"model_cfg": config_of(architecture.name), "preprocess_cfg": preprocess}
@@ -78,12 +80,27 @@ def export_model(
     notes = {"format": "pt", "architecture": architecture.model_dump_json()}
     save_weights(read_weights(path), out / MODEL, notes | ({"tokenizer": json.dumps(tokenizer)} if tokenizer else {}))
     write_whole(out / CONFIG, json.dumps(config, indent=2) + "\n")
+    (out / MEANS).unlink(missing_ok=True)  # of another model
     if means:
         with whole_file(out / MEANS) as partial, writing(out / MEANS):
             save_file({name: mean.float().contiguous() for name, mean in means.items()}, partial)
     made = _record(run), read_note(path, "mixture")
     write_whole(out / CARD, card(architecture.name, *made, bool(tokenizer), bool(means), gap))
     return out
+
+
+def check_out(out: Path) -> None:
+    """See to it that a folder holds nothing but an earlier export, and what a repository has hidden.
+
+    Raises:
+        ValueError: naming what else it holds.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder to write")
+    known = {CONFIG, MODEL, MEANS, CARD}
+    others = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if foreign := [name for name in others if name not in known and not name.startswith(".")]:
+        raise ValueError(f"{out} holds {foreign[0]} and so is no export: name a new folder")
 
 
 def measure(run: Path, images_dir: Path, captions: Path) -> dict:
@@ -156,5 +173,8 @@ def push(folder: Path, repository: str) -> str:
     from huggingface_hub import HfApi
 
     hub = HfApi()
-    hub.create_repo(repository, exist_ok=True)
-    return str(hub.upload_folder(repo_id=repository, folder_path=folder))
+    try:
+        hub.create_repo(repository, exist_ok=True)
+        return str(hub.upload_folder(repo_id=repository, folder_path=folder))
+    except Exception as error:  # of the hub, of the network
+        raise OSError(f"{folder} is written, but was not uploaded to {repository!r}: {error}") from None

@@ -220,11 +220,22 @@ class OpenClipModel(Part):
     preprocess: Preprocessing | None = None
 
     def for_pictures(self) -> "OpenClipModel":
-        """Return the same model; this package's own says then how pictures in files are prepared, where it did not."""
+        """Return the same model; this package's own says then how pictures in files are prepared, where it did not.
+
+        What is not stated is as its weights were trained, if the file says it, else as the demo's.
+        """
         if self.name not in OWN:
             return self
         said = self.preprocess.model_dump(exclude_none=True) if self.preprocess else {}
-        return self.model_copy(update={"preprocess": Preprocessing(**(OWN[self.name] | said))})
+        return self.model_copy(update={"preprocess": Preprocessing(**(OWN[self.name] | self._noted() | said))})
+
+    def _noted(self) -> dict[str, Any]:
+        from tpccma.models.weight_files import file_in, read_note  # torch, which few profiles need
+
+        if not (self.pretrained and file_in(self.pretrained).is_file()):
+            return {}
+        noted = read_note(file_in(self.pretrained), "architecture").get("preprocess") or {}
+        return {name: value for name, value in noted.items() if value is not None}
 
 
 class HeadsModel(Part):

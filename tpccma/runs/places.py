@@ -1,8 +1,9 @@
-"""Where a profile's data lie, as options of a command say it."""
+"""Where a profile's data lie, as options of a command say it, and which profile weights are of."""
 
+import json
 from pathlib import Path
 
-from tpccma.profiles import Profile, load_profile
+from tpccma.profiles import Profile, load_profile, profile_names
 
 PLACES = ("data_dir", "images_dir", "captions")
 
@@ -51,3 +52,19 @@ def _check_takes(profile: Profile, place: str) -> None:
         raise ValueError(
             f"profile {profile.name!r} takes no {_option(place)}: it takes {', '.join(taken) or 'no place of data'}"
         )
+
+
+def profile_of(checkpoint: Path) -> str:
+    """Name the shipped profile that weights are measured on where none is asked for: a run's own, else the demo.
+
+    Raises:
+        ValueError: if they are of a run of another profile, of which the name alone is known.
+    """
+    path = checkpoint.expanduser() / "record.json"
+    try:
+        name = json.loads(path.read_text())["profile"] if path.is_file() else "demo"
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise ValueError(f"{path} is damaged; remove it, or say --profile") from None
+    if name not in profile_names():
+        raise ValueError(f"{checkpoint} is a run of profile {name!r}: say its file, --profile FILE.yaml")
+    return name

@@ -64,6 +64,7 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
             f"{path} was made by {json.dumps(made_by)}, but profile {profile.name!r} asks for "
             f"{profile.model.model_dump_json()}"
         )
+    _check_preparation(profile, path, made_by)
     if not made_by and profile.model.kind == "open_clip":
         check_exists(path)
         check_activation(profile.model, path)
@@ -72,6 +73,16 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
         encoder.tokenizer = _make_word_tokenizer(path, tokenizer)
     load_into(encoder.model, read_weights(path), path, f"of profile {profile.name!r}")
     return encoder
+
+
+def _check_preparation(profile: Profile, path: str | Path, made_by: dict) -> None:
+    """See to it that pictures are prepared as for the training of the weights, where both are stated."""
+    asked, noted = getattr(profile.model, "preprocess", None), made_by.get("preprocess")
+    if asked and noted and (asked := json.loads(asked.model_dump_json())) != noted:
+        raise ValueError(
+            f"{path} was trained on pictures prepared by {json.dumps(noted)}, but profile {profile.name!r} prepares "
+            f"them by {json.dumps(asked)}: state the former as model.preprocess"
+        )
 
 
 def _make_word_tokenizer(path: str | Path, settings: dict) -> WordTokenizer:
