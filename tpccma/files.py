@@ -15,6 +15,18 @@ HOST = socket.gethostname().replace(".", "-")
 PARTIAL = re.compile(r"\..+\.([^.]+)\.(\d+)\.partial")  # a file that is being written, on which machine, by whom
 A_DAY = 86_400.0  # seconds; nothing is being written for so long
 
+WEIGHTS = "model.safetensors"  # in the folder of a run
+OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"  # in a folder that open_clip loads
+LOCAL_DIR = "local-dir:"  # what open_clip has before the path of such a folder
+
+
+def file_in(given: str | Path) -> Path:
+    """Say which file of weights is meant by whom names it or the folder of a run or an export; it may be missing."""
+    path = Path(str(given).removeprefix(LOCAL_DIR)).expanduser()
+    if not path.is_dir():
+        return path
+    return path / (OPEN_CLIP_WEIGHTS if (path / OPEN_CLIP_WEIGHTS).is_file() else WEIGHTS)
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:

@@ -97,7 +97,7 @@ def _check(base: str, aligned: str, given: dict) -> None:
 
 
 def _check_out(out: Path | None, base: str, aligned: str) -> None:
-    from tpccma.models.weight_files import file_in
+    from tpccma.files import file_in
 
     if out is None:
         return

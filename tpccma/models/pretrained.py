@@ -15,7 +15,8 @@ import huggingface_hub.constants
 import open_clip
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
-from tpccma.models.weight_files import LOCAL_DIR, checksum, file_in, is_file_of, is_openai_archive
+from tpccma.files import LOCAL_DIR, file_in
+from tpccma.models.weight_files import checksum, is_file_of, is_openai_archive
 from tpccma.profiles import OpenClipModel
 
 SUFFIX = "-quickgelu"

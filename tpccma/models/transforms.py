@@ -17,9 +17,10 @@ from torch import Tensor
 from torchvision.transforms import Compose, Normalize, PILToTensor, ToTensor
 from torchvision.transforms.functional import to_pil_image
 
+from tpccma.files import file_in
 from tpccma.models.encoder import prepare
 from tpccma.models.pretrained import config_of
-from tpccma.models.weight_files import checksum, file_in, is_file_of, read_metadata
+from tpccma.models.weight_files import checksum, is_file_of, read_metadata
 from tpccma.profiles import OpenClipModel, Preprocessing
 
 PREPROCESSING = tuple(Preprocessing.model_fields)  # mean, std, interpolation, resize_mode

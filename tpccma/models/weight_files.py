@@ -28,9 +28,6 @@ from tpccma.files import whole_file
 
 OPENAI_SETTINGS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's archives, beside the weights
 NOTES = "__metadata__"  # as the header of a safetensors file calls them
-WEIGHTS = "model.safetensors"  # in the folder of a run
-OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"  # in a folder that open_clip loads
-LOCAL_DIR = "local-dir:"  # what open_clip has before the path of such a folder
 CHECKSUM = "tpccma_checksum"  # the note in a safetensors file that says what all else in it is
 NAMED = re.compile(r"GLOBAL ([A-Za-z_][\w.]*\w)(?!\S)", re.ASCII)  # random bytes name nothing
 # The SHA-256 of each of them; OpenAI published it as the last folder of the file's address.
@@ -38,14 +35,6 @@ OPENAI_CHECKSUMS = frozenset(
     PurePosixPath(get_pretrained_url(name, "openai")).parent.name
     for name in open_clip.list_pretrained_models_by_tag("openai")
 )
-
-
-def file_in(given: str | Path) -> Path:
-    """Say which file of weights is meant by whom names it or the folder of a run or an export; it may be missing."""
-    path = Path(str(given).removeprefix(LOCAL_DIR)).expanduser()
-    if not path.is_dir():
-        return path
-    return path / (OPEN_CLIP_WEIGHTS if (path / OPEN_CLIP_WEIGHTS).is_file() else WEIGHTS)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -10,18 +10,10 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tpccma.files import whole_file, write_whole
+from tpccma.files import OPEN_CLIP_WEIGHTS, file_in, whole_file, write_whole
 from tpccma.models.pretrained import config_of
 from tpccma.models.transforms import _preprocessing
-from tpccma.models.weight_files import (
-    OPEN_CLIP_WEIGHTS,
-    check_exists,
-    file_in,
-    read_note,
-    read_weights,
-    save_weights,
-    writing,
-)
+from tpccma.models.weight_files import check_exists, read_note, read_weights, save_weights, writing
 from tpccma.practice.embed import embed_pairs, read_pairs
 from tpccma.practice.gap import describe, lines
 from tpccma.profiles import OpenClipModel

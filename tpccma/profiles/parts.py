@@ -1,11 +1,15 @@
 """Data and models that a profile may name, and what of their settings names a run."""
 
+import json
 from dataclasses import dataclass
 from os.path import expanduser
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+
+from tpccma.files import file_in
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -230,11 +234,15 @@ class OpenClipModel(Part):
         return self.model_copy(update={"preprocess": Preprocessing(**(OWN[self.name] | self._noted() | said))})
 
     def _noted(self) -> dict[str, Any]:
-        from tpccma.models.weight_files import file_in, read_note  # torch, which few profiles need
-
-        if not (self.pretrained and file_in(self.pretrained).is_file()):
+        path = file_in(self.pretrained or "none")
+        if path.suffix != ".safetensors" or not path.is_file():
             return {}
-        noted = read_note(file_in(self.pretrained), "architecture").get("preprocess") or {}
+        try:
+            with safe_open(path, framework="np") as file:
+                architecture = json.loads((file.metadata() or {}).get("architecture", "{}"))
+            noted = dict(architecture["preprocess"] or {})
+        except (KeyError, RecursionError, SafetensorError, TypeError, ValueError):
+            return {}  # nothing is said; what is damaged is named by whoever loads the weights
         return {name: value for name, value in noted.items() if value is not None}
 
 

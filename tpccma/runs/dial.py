@@ -10,12 +10,13 @@ from torch import Tensor
 
 from tpccma.data import Corpus
 from tpccma.data.pictures import ImageFiles, Pictures
+from tpccma.files import file_in
 from tpccma.models import Encoder, InParts, build_network
 from tpccma.models.forms import load_into
 from tpccma.models.interpolation import interpolate
 from tpccma.models.pretrained import check_activation, config_of, find_weights
 from tpccma.models.transforms import image_transform
-from tpccma.models.weight_files import file_in, read_note, read_weights
+from tpccma.models.weight_files import read_note, read_weights
 from tpccma.models.words import WordTokenizer
 from tpccma.profiles import Evaluation, HeadsModel, OpenClipModel
 from tpccma.tasks.evaluation import evaluate

@@ -25,7 +25,7 @@ from tpccma.runs.room import check_room
 from tpccma.runs.shared import corpus_of, train_bases
 from tpccma.runs.tables import TRIAL, read_table
 from tpccma.runs.workers import run_all
-from tpccma.tasks.evaluation import evaluate
+from tpccma.tasks.evaluation import evaluate, possible_tasks
 from tpccma.training.identity import evaluation_code, training_code
 from tpccma.training.run import Run, base_run, fine_tune
 
@@ -69,7 +69,8 @@ def _train(profile: Profile, trial: Trial, runs_dir: str | Path, corpus: Corpus)
 
 def score(run: Run, corpus: Corpus) -> dict[str, float | None]:
     """Score a run on the validation split; see `try_rate`."""
-    found = evaluate(run, validation_of(corpus), GRID_TASKS)
+    validation = validation_of(corpus)
+    found = evaluate(run, validation, tuple(task for task in GRID_TASKS if task in possible_tasks(validation)))
     scores = {
         "zeroshot_top1": found.get("zeroshot_top1"),
         "recall_at_1": (found["i2t_recall_at_1"] + found["t2i_recall_at_1"]) / 2,

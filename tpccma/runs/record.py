@@ -9,9 +9,8 @@ from pathlib import Path
 from tpccma.curriculum import check_alpha
 from tpccma.data import Corpus, load_corpus
 from tpccma.data.content import content_of_files
-from tpccma.files import write_whole
+from tpccma.files import file_in, write_whole
 from tpccma.methods import METHODS, check_method
-from tpccma.models.weight_files import file_in
 from tpccma.profiles import Profile
 from tpccma.runs.base_check import check_base
 from tpccma.runs.items import pack_items

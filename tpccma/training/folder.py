@@ -16,8 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from filelock import FileLock, Timeout
 
-from tpccma.files import write_whole
-from tpccma.models.weight_files import WEIGHTS
+from tpccma.files import WEIGHTS, write_whole
 from tpccma.training.checkpoint import checkpoints_in, has_checkpoint, remove_checkpoints
 from tpccma.training.identity import joined
 
