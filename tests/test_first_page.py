@@ -188,7 +188,7 @@ CHECKED: dict[str, tuple[str, Callable]] = {
         which_gap,
     ),
     "06_downstream": (
-        "By our rules neither accuracy nor, as the effective rank counts them, directions that the embeddings use.",
+        "Against continued CLIP, by our rules, neither accuracy nor directions that the embeddings use.",
         downstream,
     ),
     "11_ablation": (
