@@ -164,7 +164,10 @@ def _inner_push(
 def add_own_forces(
     x: Tensor, y: Tensor, scale: Tensor, scaled: tuple[Tensor, Tensor], across_x: Tensor, across_y: Tensor, own: Tensor
 ) -> Gradients:
-    """Add the forces on positives, (B, 1), to those across, (B, D), and differentiate by s; both ``scaled`` by it."""
+    """Add the forces on positives, (B, 1), to those across, (B, D), which it consumes, and differentiate both by s.
+
+    ``scaled`` are x and y times s, which the pass has.
+    """
     across_x, across_y = across_x.add_(own * scaled[1]), across_y.add_(own * scaled[0])
     return Gradients(across_x, across_y, (across_x * x).sum() / scale)
 
@@ -175,7 +178,8 @@ def within_gradients(
 ) -> Gradients:
     """Add the distances' gradients to those within the modalities, (B, D), and differentiate these by s.
 
-    Each force of the contrast counts for two, since both of its ends move; geometry's do not hang on s.
+    Each force of the contrast counts for two, since both of its ends move; geometry's do not hang on s. Consumes those
+    within.
     """
     both = (inner_x * x).sum() + (inner_y * y).sum()
     by_scale = (both - _pull(len(x), scale, weights) * mismatch) / (2 * scale)

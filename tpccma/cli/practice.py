@@ -7,7 +7,6 @@ import typer
 
 from tpccma.cli.options import Json, ResultsDir, at_least_one, print_json
 
-FORMS = (".npy", ".npz", ".pt", ".parquet", ".csv")  # that a folder of embeddings is not to be named as
 ModelName = Annotated[str | None, typer.Option(help="a model of open_clip, such as ViT-B-32-quickgelu")]
 Pretrained = Annotated[
     str | None,
@@ -110,9 +109,11 @@ def embed(
 
     A damaged picture of a folder is an error. What is damaged in shards is left out, and counted in the end.
     """
+    from tpccma.data.embeddings import READERS
+    from tpccma.practice.arrays import PARQUET
     from tpccma.practice.embed import architecture_of, embed_to
 
-    if out.suffix and out.suffix != ".safetensors" and (out.suffix.lower() in FORMS or out.is_file()):
+    if out.suffix != ".safetensors" and (out.suffix.lower() in (*READERS, PARQUET, ".csv") or out.is_file()):
         raise ValueError(f"{out}: embeddings are written to a file named .safetensors, or into a folder")
     parts = _parts(images_dir, captions, skip_missing, shards)
     found = embed_to(architecture_of(model, pretrained, quick_gelu), parts, out.expanduser(), workers)
