@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tpccma import closed_form, fused
-from tpccma.compiled import compile_or_not, compiled_on_gpu
+from tpccma.compiled import FEWEST, compile_or_not, compiled_on_gpu
 from tpccma.loss import CMALoss
 
 COMPILED = {
@@ -28,6 +28,21 @@ def double(x: Tensor) -> Tensor:
 def test_nothing_is_compiled_on_a_cpu(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch, "compile", None)
     assert compiled_on_gpu(dynamic=True)(double)(torch.tensor(3.0)) == 6
+
+
+class OnGpu(Tensor):
+    """A tensor that says it lies on a GPU."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize(("rows", "compiled"), [(1, False), (FEWEST - 1, False), (FEWEST, True)])
+def test_few_rows_are_not_worth_compiling(monkeypatch: pytest.MonkeyPatch, rows: int, compiled: bool):
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: calls.append(function) or function)
+    call = compiled_on_gpu(dynamic=True)(lambda x: x + x)
+    assert torch.equal(call(torch.ones(rows, 2).as_subclass(OnGpu)), torch.full((rows, 2), 2.0))
+    assert bool(calls) == compiled
 
 
 def test_what_cannot_be_compiled_runs_as_written_and_says_so_once(monkeypatch: pytest.MonkeyPatch):

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import torch
 
+FEWEST = 256  # rows from which it pays; and a kernel made for fewer sums more of them with the digits of a handful
+
 
 def compiled_on_gpu(dynamic: bool) -> Callable[[Callable], Callable]:
-    """Compile a function of tensors for calls whose first argument lies on a GPU.
+    """Compile a function of tensors for calls whose first argument lies on a GPU and has ``FEWEST`` rows or more.
 
     Where it cannot be compiled, for want of Triton or of a C compiler, it runs as it is written, and a warning says so
     once. ``TORCH_COMPILE_DISABLE=1`` turns compiling off, as everywhere in torch.
@@ -23,7 +25,7 @@ def compiled_on_gpu(dynamic: bool) -> Callable[[Callable], Callable]:
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)
         def call(first: torch.Tensor, *others, **named):
-            if not first.is_cuda or torch.compiler.is_compiling():
+            if not first.is_cuda or len(first) < FEWEST or torch.compiler.is_compiling():
                 return function(first, *others, **named)
             return compile_or_not(function, dynamic)(first, *others, **named)
 

@@ -236,9 +236,14 @@ class CMALoss(ClipLoss):
 
     def _alone(self, alpha: float) -> Callable[..., dict[str, Tensor]]:
         """Give the plain form in one process that holds the whole batch."""
-        loss = CMALoss(alpha)
-        loss.weights = self.weights
-        return loss.plain
+        weights = self.weights
+
+        def plain(*inputs: Tensor | None) -> dict[str, Tensor]:
+            loss = CMALoss(alpha)
+            loss.weights = weights
+            return loss.plain(*inputs)
+
+        return plain
 
 
 def _given(image_features: Tensor, text_features: Tensor, logit_scale: Tensor, logit_bias: Tensor | None) -> tuple:
