@@ -167,6 +167,14 @@ def test_missing_file_or_folder_says_where_it_is_to_be_had(tmp_path: Path, missi
         read_captions(tmp_path / "captions.txt", tmp_path / "Images")
 
 
+@pytest.mark.parametrize("missing", ["my.csv", "pictures"])
+def test_missing_file_of_ones_own_is_named_alone(tmp_path: Path, missing: str):
+    if missing != "my.csv":
+        (tmp_path / "my.csv").write_text("image,caption\na.jpg,fine\n")
+    with pytest.raises(FileNotFoundError, match=rf"{missing} does not exist: name the captions' file, and the pict"):
+        read_captions(tmp_path / "my.csv", tmp_path / "pictures")
+
+
 # ---- whose caption is whose
 
 

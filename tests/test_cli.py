@@ -12,6 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+import tpccma.evidence.budget
 import tpccma.runs.rates
 import tpccma.runs.record
 import tpccma.runs.records
@@ -118,6 +119,9 @@ def test_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tpccma.runs.sweep, "sweep", interrupt)
     result = run("sweep")
     assert (result.exit_code, result.stderr) == (130, "interrupted; the same command goes on from here\n")
+    monkeypatch.setattr(tpccma.evidence.budget, "read_budget", interrupt)
+    result = run("dial", "a.safetensors", "b.safetensors", "--budget", "raw_gap -1%", "--profile", "demo")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")  # it starts over
 
 
 # ---- places of data

@@ -151,6 +151,53 @@ def test_missing_pictures_are_left_out_where_asked(folder: Path, tmp_path: Path,
     assert "26 pictures, of which left out: 1 without a file" in caplog.text
 
 
+def test_damaged_pictures_are_left_out_where_asked(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "pictures").mkdir()
+    for picture in (folder / "pictures").iterdir():
+        content = b"no picture" if picture.name == "03.png" else picture.read_bytes()
+        (tmp_path / "pictures" / picture.name).write_bytes(content)
+    given = [*options(folder)[:4], "--images", tmp_path / "pictures", "--captions", folder / "captions.csv"]
+    for command in (["gap"], ["embed", tmp_path / "all"]):
+        refused = run(*command, *given)
+        assert refused.exit_code == 2 and "03.png is no readable picture" in refused.stderr
+    assert json.loads(run("gap", *given, "--json", "--resamples", "2", "--skip-missing").stdout)["pairs"] == 24
+    assert "left out: 1 of 25 pictures, which cannot be read" in caplog.text
+    said = run("embed", tmp_path / "all", *given, "--skip-missing").stdout
+    assert said == f"{tmp_path / 'all'}: 24 pairs of width 128; left out: 1 unreadable image\n"
+
+
+@pytest.mark.parametrize("name", ["all", "all.safetensors"])
+def test_gap_takes_what_embed_wrote(name: str, folder: Path, tmp_path: Path):
+    run("embed", tmp_path / name, *options(folder))
+    parts = [tmp_path / name / f"{part}.npy" for part in ("images", "texts")]
+    if name.endswith("safetensors"):
+        parts = [f"{tmp_path / name}:{part}" for part in ("images", "texts")]
+    found = run("gap", tmp_path / name, "--resamples", "20")
+    assert found.exit_code == 0 and found.stdout == run("gap", *parts, "--resamples", "20").stdout
+    twice = run("gap", parts[0], parts[0])
+    assert twice.exit_code == 2 and "is given twice: the second is to hold the embeddings of the texts" in twice.stderr
+
+
+def test_how_pictures_are_prepared_can_be_said(folder: Path):
+    given = ["gap", *options(folder), "--json", "--resamples", "2"]
+    as_it_is, told, other = (
+        json.loads(run(*given, *how).stdout)["raw"]
+        for how in ([], ["--preprocess", "{interpolation: bicubic}"], ["--preprocess", "{mean: [.1, .1, .1]}"])
+    )
+    assert as_it_is == told != other
+    for wrong in ("{mean: red}", "{colour: .5}", "{", "mean"):
+        refused = run(*given, "--preprocess", wrong)
+        assert refused.exit_code == 2 and f"--preprocess {wrong!r} is not understood: write some of {{mean:" in (
+            refused.stderr
+        )
+
+
+def test_embeddings_are_not_written_among_the_pictures(folder: Path):
+    refused = run("embed", folder / "pictures", *options(folder))
+    assert refused.exit_code == 2 and "holds the pictures: name another folder for their embeddings" in refused.stderr
+    assert len(list((folder / "pictures").iterdir())) == 25
+
+
 @pytest.mark.parametrize("name", ["all.npz", "all.parquet"])
 def test_folder_is_not_named_as_a_file(name: str, folder: Path, tmp_path: Path):
     refused = run("embed", tmp_path / name, *options(folder))

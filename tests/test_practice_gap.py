@@ -134,7 +134,10 @@ def test_command_draws_and_refuses_half_a_model(tmp_path: Path):
     assert "<svg" in (tmp_path / "gap.svg").read_text()
     for arguments in (files[:1], ("--model", "ViT-B-32"), (*files, "--model", "ViT-B-32"), ()):
         refused = run("gap", *arguments)
-        assert refused.exit_code == 2 and "give two files of embeddings, IMAGES TEXTS, or all of" in refused.stderr
+        assert (
+            refused.exit_code == 2
+            and "give two files of embeddings, IMAGES TEXTS, what `embed` wrote, or all of" in refused.stderr
+        )
 
 
 def test_what_is_refused_names_the_files_and_the_remedy(tmp_path: Path):

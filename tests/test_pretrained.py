@@ -171,7 +171,10 @@ def test_leave_to_ask_hubs_is_given_by_the_profile_and_taken_back(monkeypatch: p
 
 
 def test_unknown_file_must_be_explained(checkpoint: Path):
-    with pytest.raises(ValueError, match=r"does not say whether .* Say model\.quick_gelu: true or false"):
+    with pytest.raises(
+        ValueError,
+        match=r"does not say whether .* Say --quick-gelu or --gelu, or model\.quick_gelu: true or false in a profile",
+    ):
         load_encoder(profile(PLAIN, checkpoint), checkpoint)
 
 
@@ -343,7 +346,7 @@ def test_file_of_tags_that_differ_is_refused(monkeypatch: pytest.MonkeyPatch, ch
     message = (
         f"{checkpoint}: .* model '{PLAIN}' differ; interpolation is bicubic with one, third, or bilinear with other; "
         r"resize_mode is squash with one, third, or shortest with other\. Say model\.preprocess\.interpolation and "
-        r"model\.preprocess\.resize_mode in the profile, or name the tag"
+        r"model\.preprocess\.resize_mode in a profile, or --preprocess with interpolation and resize_mode, or name "
     )
     with pytest.raises(ValueError, match=message):
         prepared(checkpoint)

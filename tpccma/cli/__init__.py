@@ -1,8 +1,8 @@
 """The command `tpccma`, also as ``python -m tpccma`` and, on many GPUs, ``accelerate launch -m tpccma train ...``.
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 done, 1 where runs failed or differ, 2 for what the
-user can mend, said in one line, 130 and 143 after Ctrl-C and SIGTERM. What was stopped goes on when the same command is
-given again. Some commands::
+user can mend, said in one line, 130 and 143 after Ctrl-C and SIGTERM. What took long and was stopped goes on when the
+same command is given again, see ``RESUMED``. Some commands::
 
     tpccma gap IMAGES.npy TEXTS.npy          # the gap of paired embeddings
     tpccma train --profile demo --alpha 0.5  # fine-tune, evaluate, record
@@ -14,6 +14,7 @@ given again. Some commands::
 Each command imports what it needs, so that help and claims need no torch.
 """
 
+import logging
 import shlex
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
@@ -50,6 +51,7 @@ COMMANDS = (
     plan,
     claims,
 )  # as --help lists them
+RESUMED = (embed, train, base, aligned, sweep, fronts, slider, rates)  # which keep what they have done
 
 app = typer.Typer(
     name="tpccma",
@@ -63,6 +65,7 @@ app = typer.Typer(
 
 def said_in_a_line(function: Callable) -> Callable:
     """Wrap a command: what the user can mend is said in a line and exits with 2, what failed or was stopped too."""
+    then = "; the same command goes on from here" if function in RESUMED else ""
 
     @wraps(function)
     def call(**given):
@@ -76,9 +79,9 @@ def said_in_a_line(function: Callable) -> Callable:
         except (FloatingPointError, BrokenProcessPool) as error:
             fail(f"failed: {error}", 1)
         except Terminated:
-            fail("terminated; the same command goes on from here", 143)
+            fail(f"terminated{then}", 143)
         except KeyboardInterrupt:
-            fail("interrupted; the same command goes on from here", 130)
+            fail(f"interrupted{then}", 130)
 
     return call
 
@@ -103,7 +106,8 @@ for each in COMMANDS:
 
 
 def main() -> None:
-    """Run the command with the arguments of this process."""
+    """Run the command with the arguments of this process; warnings are lines without a logger's name."""
+    logging.basicConfig(format="%(message)s")
     app()
 
 

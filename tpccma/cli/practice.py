@@ -22,10 +22,14 @@ Shards = Annotated[str | None, typer.Option(help="tar files of webdataset, such 
 QuickGelu = Annotated[
     bool | None, typer.Option("--quick-gelu/--gelu", help="of weights in a file that does not say: OpenAI's have it")
 ]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(help="of weights in a file that does not say, as in a profile, such as '{interpolation: bilinear}'"),
+]
 SkipMissing = Annotated[
     bool,
     typer.Option(
-        "--skip-missing", help="leave out what the captions' file names but lacks file or word; else an error"
+        "--skip-missing", help="leave out damaged pictures, and captions without a file or a word; else an error"
     ),
 ]
 Workers = Annotated[int, typer.Option(min=0, help="that read pictures ahead: 0 for few, else as many as cores")]
@@ -35,7 +39,8 @@ def gap(
     images: Annotated[
         str | None,
         typer.Argument(
-            help="image embeddings, such as images.npy; npz, pt, safetensors, parquet too; FILE:NAME of several"
+            help="image embeddings, such as images.npy; npz, pt, safetensors, parquet too; FILE:NAME of several; "
+            "or, alone, what `embed` wrote"
         ),
     ] = None,
     texts: Annotated[str | None, typer.Argument(help="text embeddings of the same pairs, such as texts.npy")] = None,
@@ -45,6 +50,7 @@ def gap(
     captions: CaptionsFile = None,
     skip_missing: SkipMissing = False,
     quick_gelu: QuickGelu = None,
+    preprocess: Preprocess = None,
     workers: Workers = 0,
     normalize: Annotated[
         bool, typer.Option("--normalize", help="scale rows to length 1; else others are refused")
@@ -61,8 +67,12 @@ def gap(
     """
     from tpccma.practice.gap import describe, lines
 
-    rows = _rows(images, texts, {"model": model, "pretrained": pretrained, "images": images_dir, "captions": captions},
-                 skip_missing, quick_gelu, workers)  # fmt: skip
+    if images and not texts and Path(images).suffix.lower() != ".npy":
+        from tpccma.practice.arrays import places_in
+
+        images, texts = places_in(images)
+    how = {"model": model, "pretrained": pretrained, "images": images_dir, "captions": captions}
+    rows = _rows(images, texts, how, skip_missing, quick_gelu, preprocess, workers)
     try:
         found = describe(*rows, normalize, resamples)
     except ValueError as error:
@@ -77,21 +87,30 @@ def gap(
 
 
 def _rows(
-    images: str | None, texts: str | None, named: dict, skip_missing: bool, quick_gelu: bool | None, workers: int
+    images: str | None,
+    texts: str | None,
+    named: dict,
+    skip_missing: bool,
+    quick_gelu: bool | None,
+    preprocess: str | None,
+    workers: int,
 ) -> tuple:
     """Open two arrays, or embed pictures and captions by a model."""
     given = [name for name, value in named.items() if value is not None]
+    if images and images == texts:
+        raise ValueError(f"{images} is given twice: the second is to hold the embeddings of the texts")
     if images and texts and not given:
         from tpccma.practice.arrays import open_rows
 
         return open_rows(images), open_rows(texts)
     if images or texts or len(given) < len(named):
         options = " ".join(f"--{name} {name.upper()}" for name in named)
-        raise ValueError(f"give two files of embeddings, IMAGES TEXTS, or all of {options}")
+        raise ValueError(f"give two files of embeddings, IMAGES TEXTS, what `embed` wrote, or all of {options}")
     from tpccma.practice.embed import architecture_of, embed_pairs, read_pairs
 
     pairs = read_pairs(named["images"].expanduser(), named["captions"].expanduser(), skip_missing)
-    return embed_pairs(architecture_of(named["model"], named["pretrained"], quick_gelu), pairs, workers)
+    architecture = architecture_of(named["model"], named["pretrained"], quick_gelu, preprocess)
+    return embed_pairs(architecture, pairs, workers, skip_missing)
 
 
 def embed(
@@ -103,11 +122,13 @@ def embed(
     skip_missing: SkipMissing = False,
     shards: Shards = None,
     quick_gelu: QuickGelu = None,
+    preprocess: Preprocess = None,
     workers: Workers = 0,
 ) -> None:
     """Embed a folder of pictures and their first captions, or shards, by any model of open_clip; run again, it goes on.
 
-    A damaged picture of a folder is an error. What is damaged in shards is left out, and counted in the end.
+    A damaged picture of a folder is an error unless it is skipped. What is damaged in shards is left out. What is left
+    out is counted in the end.
     """
     from tpccma.data.embeddings import READERS
     from tpccma.practice.arrays import PARQUET
@@ -115,8 +136,10 @@ def embed(
 
     if out.suffix != ".safetensors" and (out.suffix.lower() in (*READERS, PARQUET, ".csv") or out.is_file()):
         raise ValueError(f"{out}: embeddings are written to a file named .safetensors, or into a folder")
+    if images_dir and out.resolve() == images_dir.resolve():
+        raise ValueError(f"{out} holds the pictures: name another folder for their embeddings")
     parts = _parts(images_dir, captions, skip_missing, shards)
-    found = embed_to(architecture_of(model, pretrained, quick_gelu), parts, out.expanduser(), workers)
+    found = embed_to(architecture_of(model, pretrained, quick_gelu, preprocess), parts, out.expanduser(), workers)
     left_out = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in found.left_out.items())
     print(f"{out}: {found.pairs} {'pairs' if captions or shards else 'pictures'} of width {found.width}"
           + f"; left out: {left_out}" * bool(left_out))  # fmt: skip
@@ -131,7 +154,8 @@ def _parts(images_dir: Path | None, captions: Path | None, skip_missing: bool, s
         raise ValueError("say what to embed: --images DIR, with --captions FILE or without, or --shards PATTERN alone")
     if shards:
         return parts_of_shards(str(Path(shards).expanduser()))
-    return parts_of_folder(read_pairs(images_dir.expanduser(), captions and captions.expanduser(), skip_missing))
+    pairs = read_pairs(images_dir.expanduser(), captions and captions.expanduser(), skip_missing)
+    return parts_of_folder(pairs, skip_missing)
 
 
 def export(

@@ -18,7 +18,8 @@ from unicodedata import normalize, ucd_3_2_0
 
 from tpccma.data.tables import read_captions_table, read_text
 
-SKIP = "let it be skipped: skip_missing: true below data: in the profile, or --skip-missing where the command has that"
+SKIP = "let it be skipped: skip_missing: true below data: in a profile, or --skip-missing where the command has that"
+PUBLISHED = ("dataset_coco.json", "captions_train2014.json", "captions_val2014.json", "captions.txt", "results.csv")
 SOURCES = (
     "Karpathy's split of COCO is dataset_coco.json from https://cs.stanford.edu/people/karpathy/deepimagesent/; COCO's "
     "own captions and pictures are at https://cocodataset.org; Flickr8k with captions.txt is on Kaggle"
@@ -93,7 +94,8 @@ def read_captions(
     path, images_dir = Path(path), Path(images_dir)
     for place in (path, images_dir):
         if not place.exists():
-            raise FileNotFoundError(f"{place} does not exist. {SOURCES}")
+            known = f". {SOURCES}" if path.name in PUBLISHED else ": name the captions' file, and the pictures' folder"
+            raise FileNotFoundError(f"{place} does not exist{known}")
     found = _captions(path, split)
     present = _locate(path, images_dir, found)
     if not skip_missing:

@@ -159,6 +159,36 @@ class Pictures(Dataset):
         return iter(DataLoader(self, sampler=rows, batch_size=None, num_workers=self.workers))
 
 
+class SomeDamaged(Pictures):
+    """Pictures of which some may be damaged: there is a black one in their place, and ``readable`` says so once read.
+
+    Args:
+        open_one: opens a picture by number.
+        transform: turns a PIL image, 8-bit RGB, into (3, H, W) float32.
+        length: how many, N.
+        workers: processes that read ahead in ``split``.
+    """
+
+    def __init__(
+        self,
+        open_one: Callable[[int], Image.Image],
+        transform: Callable[[Image.Image], Tensor],
+        length: int,
+        workers: int = 0,
+    ):
+        super().__init__(self._read, length, workers)
+        self.open_one, self.transform = open_one, transform
+        self.readable = torch.ones(length, dtype=torch.bool).share_memory_()  # which workers write to
+
+    def _read(self, row: int) -> Tensor:
+        try:
+            picture = self.open_one(row)
+        except DamagedPicture:
+            self.readable[row] = False
+            picture = Image.new("RGB", (64, 64))
+        return self.transform(picture)
+
+
 class ImageFiles(Pictures):
     """Pictures in files; a damaged one is a `DamagedPicture` when it is read.
 
@@ -179,10 +209,13 @@ class ImageFiles(Pictures):
         super().__init__(self._read, len(paths), workers)
         self.paths, self.transform, self.upright = list(paths), transform, upright
 
-    def _read(self, row: int) -> Tensor:
+    def open_one(self, row: int) -> Image.Image:
+        """Open a picture by number."""
         path = self.paths[row]
         try:
-            picture = open_picture(path, upright=self.upright)
+            return open_picture(path, upright=self.upright)
         except FileNotFoundError:
             raise FileNotFoundError(f"{path} has gone since the list of pictures was made") from None
-        return self.transform(picture)
+
+    def _read(self, row: int) -> Tensor:
+        return self.transform(self.open_one(row))

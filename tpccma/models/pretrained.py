@@ -120,10 +120,11 @@ def check_activation(architecture: OpenClipModel, path: str | Path) -> None:
     if needed is not None:
         _check(architecture, needed, str(path))
     elif other_activation(architecture.name) in open_clip.list_models():
+        named = architecture.name.removesuffix(SUFFIX) + SUFFIX
         raise ValueError(
             f"{path} does not say whether it was trained with QuickGELU, as OpenAI's weights were; with the wrong "
-            f"activation it would lose accuracy without a warning. Say model.quick_gelu: true or false in the profile, "
-            f"and name the model {architecture.name.removesuffix(SUFFIX) + SUFFIX!r} if true"
+            f"activation it would lose accuracy without a warning. Say --quick-gelu or --gelu, or model.quick_gelu: "
+            f"true or false in a profile, and name the model {named!r} if true"
         )
 
 

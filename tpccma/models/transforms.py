@@ -186,6 +186,6 @@ def _undecided(line: list[OpenClipModel], differing: list[str], by_tag: dict[str
         f"{', made from '.join(str(model.pretrained) for model in line)}: it is not known how pictures are to be "
         f"prepared for these weights, and open_clip's tags of model {line[-1].name!r} differ; "
         f"{'; '.join(map(list_values, differing))}. Say "
-        f"{' and '.join(f'model.preprocess.{key}' for key in differing)} in the profile, or name the tag in place of "
-        "the file"
+        f"{' and '.join(f'model.preprocess.{key}' for key in differing)} in a profile, or --preprocess with "
+        f"{' and '.join(differing)}, or name the tag in place of the file"
     )

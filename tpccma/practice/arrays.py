@@ -43,6 +43,14 @@ def open_rows(place: str | Path) -> Rows:
     return read_embeddings(place)
 
 
+def places_in(embedded: str | Path) -> tuple[str, str]:
+    """Name the images' and the texts' matrix of what ``tpccma embed`` wrote: a folder, or a file of both."""
+    folder = Path(embedded)
+    if folder.is_dir():
+        return str(folder / "images.npy"), str(folder / "texts.npy")
+    return f"{embedded}:images", f"{embedded}:texts"
+
+
 def _mapped(path: Path) -> np.ndarray | None:
     """Map a matrix of numbers in this machine's byte order; None of what is to be read, or refused, another way."""
     try:

@@ -15,14 +15,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import yaml
 from numpy.lib.format import open_memmap
 from PIL import Image
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from tpccma.data.captions import read_captions
-from tpccma.data.pictures import ImageFiles, Pictures
+from tpccma.data.pictures import ImageFiles, Pictures, SomeDamaged
 from tpccma.files import whole_file
 from tpccma.models import Encoder
 from tpccma.models.identity import weights_identity
@@ -34,6 +36,8 @@ from tpccma.training.encoders import load_encoder, weights_path
 logger = logging.getLogger(__name__)
 
 Named = tuple[str, str | None]  # what a picture is called, and its caption
+UNREADABLE = "unreadable_image"  # what was left out for being damaged, as readers of shards count it
+PREPROCESS = "{mean: [.48, .46, .41], std: [.27, .26, .28], interpolation: bicubic, resize_mode: shortest}"
 PART = 10_000  # pictures: at most this much work is lost when an embedding is cut off
 
 
@@ -73,9 +77,27 @@ class EmbeddedFiles(NamedTuple):
     left_out: dict[str, int]
 
 
-def architecture_of(model: str, pretrained: str, quick_gelu: bool | None = None) -> OpenClipModel:
-    """Describe a model of open_clip and its weights, as a profile does."""
-    return OpenClipModel(kind="open_clip", name=model, pretrained=pretrained, quick_gelu=quick_gelu)
+def architecture_of(
+    model: str, pretrained: str, quick_gelu: bool | None = None, preprocess: str | None = None
+) -> OpenClipModel:
+    """Describe a model of open_clip and its weights, as a profile does.
+
+    Args:
+        model: its name.
+        pretrained: a file, a folder, or open_clip's tag.
+        quick_gelu: of weights in a file that does not say it.
+        preprocess: the values of a `~tpccma.profiles.Preprocessing` as YAML, such as ``{interpolation: bilinear}``.
+
+    Raises:
+        ValueError: if they are no such values.
+    """
+    try:
+        said = yaml.safe_load(preprocess) if preprocess else None
+        return OpenClipModel(
+            kind="open_clip", name=model, pretrained=pretrained, quick_gelu=quick_gelu, preprocess=said
+        )
+    except (yaml.YAMLError, ValidationError):
+        raise ValueError(f"--preprocess {preprocess!r} is not understood: write some of {PREPROCESS}") from None
 
 
 def open_model(architecture: OpenClipModel) -> tuple[Encoder, Callable[[Image.Image], Tensor], str]:
@@ -124,22 +146,29 @@ def read_pairs(images_dir: Path, captions: Path | None, skip_missing: bool = Fal
     return [(path, None) for path in paths]
 
 
-def parts_of_folder(pairs: list[tuple[Path, str | None]], size: int = PART) -> list[Part]:
-    """Divide pairs from `read_pairs` into parts of at most so many; of these a damaged picture is an error."""
+def parts_of_folder(pairs: list[tuple[Path, str | None]], skip_damaged: bool, size: int = PART) -> list[Part]:
+    """Divide pairs from `read_pairs` into parts of at most so many; a damaged picture is an error, or is left out."""
     named = [(str(path), caption) for path, caption in pairs]
-    return [Part(own := named[i : i + size], partial(_open, own)) for i in range(0, len(named), size)]
+    return [Part(own := named[i : i + size], partial(_open, own, skip_damaged)) for i in range(0, len(named), size)]
 
 
-def _open(pairs: list[Named], transform: Callable[[Image.Image], Tensor], workers: int) -> Opened:
-    return Opened(ImageFiles([Path(name) for name, _ in pairs], transform, workers, upright=True), pairs)
+def _open(pairs: list[Named], skip_damaged: bool, transform: Callable[[Image.Image], Tensor], workers: int) -> Opened:
+    pictures = ImageFiles([Path(name) for name, _ in pairs], transform, workers, upright=True)
+    if not skip_damaged:
+        return Opened(pictures, pairs)
+    pictures = SomeDamaged(pictures.open_one, transform, len(pairs), workers)
+    return Opened(pictures, pairs, readable=pictures.readable)
 
 
 def embed_pairs(
-    architecture: OpenClipModel, pairs: list[tuple[Path, str | None]], workers: int = 0
+    architecture: OpenClipModel, pairs: list[tuple[Path, str | None]], workers: int = 0, skip_damaged: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Embed pictures and their captions, in memory: images (N, D) and texts (N, D), of length 1."""
     encoder, transform, _ = open_model(architecture)
-    found = [_embed(encoder, part.open(transform, workers))[0] for part in _shown(parts_of_folder(pairs, 1_000))]
+    parts = _shown(parts_of_folder(pairs, skip_damaged, 1_000))
+    found, told = zip(*(_embed(encoder, part.open(transform, workers)) for part in parts), strict=True)
+    if damaged := sum(part["left_out"].get(UNREADABLE, 0) for part in told):
+        logger.warning("left out: %d of %d pictures, which cannot be read", damaged, len(pairs))
     return tuple(torch.cat([part[name] for part in found]) for name in ("images", "texts"))
 
 
@@ -158,7 +187,7 @@ def embed_to(architecture: OpenClipModel, parts: list[Part], out: Path, workers:
 
     Raises:
         OSError: if the files cannot be written.
-        ValueError: if a picture of a folder is damaged, or no pair is left.
+        ValueError: if a picture is damaged and those are not left out, or no pair is left.
     """
     encoder, transform, weights = open_model(architecture)
     folder, found = out.with_name(f"{out.name}.parts"), {}
@@ -189,7 +218,7 @@ def _embed(encoder: Encoder, part: Opened) -> tuple[dict[str, Tensor], dict]:
     rows |= {"texts": encoder.embed_texts(captions)} if captions else {}
     kept = torch.ones(len(part.pairs), dtype=torch.bool) if part.readable is None else part.readable
     pairs = [pair for pair, readable in zip(part.pairs, kept.tolist(), strict=True) if readable]
-    left_out = Counter(part.left_out) + Counter(unreadable_image=len(part.pairs) - len(pairs))
+    left_out = Counter(part.left_out) + Counter({UNREADABLE: len(part.pairs) - len(pairs)})
     return {name: own[kept] for name, own in rows.items()}, {"pairs": pairs, "left_out": left_out}
 
 

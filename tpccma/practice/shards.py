@@ -7,11 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from tpccma.data.pictures import DamagedPicture, Pictures, open_picture
+from tpccma.data.pictures import SomeDamaged, open_picture
 from tpccma.data.shard_files import find_shards
 from tpccma.data.shards import Pair, PairStream
 from tpccma.models.encoder import as_it_is
@@ -34,29 +33,6 @@ class Shard(PairStream):
         return list(self._read(self.paths))
 
 
-class ShardPictures(Pictures):
-    """The pictures of pairs; in place of a damaged one there is a black one, and ``readable`` says so once it was read.
-
-    Args:
-        pairs: from a `Shard`.
-        transform: turns a PIL image, 8-bit RGB, into (3, H, W) float32.
-        workers: processes that decode ahead.
-    """
-
-    def __init__(self, pairs: list[Pair], transform: Callable[[Image.Image], Tensor], workers: int = 0):
-        super().__init__(self._read, len(pairs), workers)
-        self.pairs, self.transform = pairs, transform
-        self.readable = torch.ones(len(pairs), dtype=torch.bool).share_memory_()  # which workers write to
-
-    def _read(self, row: int) -> Tensor:
-        try:
-            picture = open_picture(self.pairs[row].image)
-        except DamagedPicture:
-            self.readable[row] = False
-            picture = Image.new("RGB", (64, 64))
-        return self.transform(picture)
-
-
 def parts_of_shards(pattern: str) -> list[Part]:
     """List shards as parts of an embedding, a part a shard.
 
@@ -73,6 +49,10 @@ def parts_of_shards(pattern: str) -> list[Part]:
 def _open(path: Path, transform: Callable[[Image.Image], Tensor], workers: int) -> Opened:
     shard = Shard(path)
     pairs = shard.pairs()
-    pictures = ShardPictures(pairs, transform, workers)
+    pictures = SomeDamaged(partial(_open_one, pairs), transform, len(pairs), workers)
     left_out = {reason: count for reason, count in shard.tally().items() if reason != "used"}
     return Opened(pictures, [(pair.name, pair.text) for pair in pairs], left_out, pictures.readable)
+
+
+def _open_one(pairs: list[Pair], row: int) -> Image.Image:
+    return open_picture(pairs[row].image)
