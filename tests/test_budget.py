@@ -118,7 +118,7 @@ def test_point_without_a_measure_does_not_keep_the_budget():
 @pytest.mark.parametrize(
     "front, budget, named",
     [
-        (FRONT, "cidr -2%", r"no 'cidr': name one of t, raw_gap"),
+        (FRONT, "cidr -2%", r"no 'cidr': name one of raw_gap, cider"),
         (FRONT.drop(columns="t"), "cider_memory -2%", "no 't'"),
         (FRONT[FRONT.t > 0], "cider_memory -2%", "no point at t = 0, the base"),
         (pd.concat([FRONT, FRONT[2:3]]), "cider_memory -2%", "t = 0.6 twice: pass the points of one seed"),

@@ -92,6 +92,24 @@ def test_run_folders_are_taken(ends, encoders, tmp_path: Path):
     assert Path("same.safetensors").read_bytes() == Path("half.safetensors").read_bytes()
 
 
+def test_ends_that_are_swapped_are_refused(ends, encoders, tmp_path: Path):
+    encoders[1].save(tmp_path / "run" / WEIGHTS)
+    record = {"base": weights_identity("base.safetensors")}
+    (tmp_path / "run" / "record.json").write_text(json.dumps(record))
+    refused("was fine-tuned from base.safetensors: name them the other way round", "run", ends[0], *HALF)
+    assert run(ends[0], "run", *HALF).exit_code == 0
+    for other in ("[]", "{", json.dumps({"base": "00ff"})):
+        (tmp_path / "run" / "record.json").write_text(other)
+        assert run("run", ends[0], *HALF).exit_code == 0
+
+
+def test_statistics_that_are_mixed_are_told_of(ends, pictures: Path, caplog: pytest.LogCaptureFixture):
+    for given in (["--t", "0", "--out", "half.safetensors"], [*HALF, "--images", pictures]):
+        assert run(*ends, *given).exit_code == 0 and "batch norm" not in caplog.text
+    assert run(*ends, *HALF).exit_code == 0
+    assert "batch norm's statistics are mixed like weights, which costs accuracy: --images DIR" in caplog.text
+
+
 def test_weights_that_do_not_name_their_model_need_it(ends, encoders):
     plain = ("one.safetensors", "two.safetensors")
     for encoder, name in zip(encoders, plain, strict=True):

@@ -32,7 +32,7 @@ def finished(tmp_path: Path) -> Path:
     (tmp_path / "run").mkdir()
     shutil.copy(weights_path(load_profile("demo")), tmp_path / "run" / "model.safetensors")
     key = {"profile": "demo", "method": "tpc-cma", "alpha": 0.5, "seed": 1}
-    record = key | {"metrics": {"raw_gap": 0.7512, "other": 1}}
+    record = key | {"training": {"epochs": 2}, "metrics": {"raw_gap": 0.7512, "other": 1}}
     (tmp_path / "run" / "record.json").write_text(json.dumps(record))
     return tmp_path / "run"
 
@@ -50,7 +50,8 @@ def test_open_clip_loads_the_folder_to_the_last_bit(finished: Path, tmp_path: Pa
 
 def test_card_says_what_was_measured(finished: Path, tmp_path: Path):
     card = (export_model(finished, tmp_path / "out") / "README.md").read_text()
-    assert "Trained by profile demo, method tpc-cma, alpha 0.5, seed 1" in card
+    assert "# tpccma-demo, fine-tuned by tpccma" in card
+    assert "Fine-tuned: profile demo, method tpc-cma, alpha 0.5, seed 1" in card
     assert "| modality gap, raw | 0.7512 |" in card and "other" not in card and "means" not in card
     assert not (tmp_path / "out" / "means.safetensors").exists()
     assert "one of words" in card and "get_tokenizer" not in card  # which would give ids of other words
@@ -61,6 +62,24 @@ def test_card_of_a_mixture_says_of_what_and_how_far(finished: Path, tmp_path: Pa
     load_encoder(load_profile("demo"), weights).save(tmp_path / "half.safetensors", mixture=MIXED)
     card = (export_model(tmp_path / "half.safetensors", tmp_path / "out") / "README.md").read_text()
     assert "t = 0.3 of the way from the weights `00ff` (base) to `ff00`" in card
+
+
+def test_export_of_an_export_tells_the_same(finished: Path, tmp_path: Path):
+    weights = finished / "model.safetensors"
+    load_encoder(load_profile("demo"), weights).save(weights, mixture=MIXED)
+    first = export_model(finished, tmp_path / "first")
+    again = export_model(first, tmp_path / "again")
+    for name in ("README.md", "open_clip_model.safetensors", "open_clip_config.json"):
+        assert (first / name).read_bytes() == (again / name).read_bytes()
+    card = (again / "README.md").read_text()
+    assert "# tpccma-demo, mixed by tpccma" in card and "method tpc-cma" in card and "t = 0.3 of the way" in card
+
+
+def test_what_was_not_trained_is_not_called_so(finished: Path, tmp_path: Path):
+    record = json.loads((finished / "record.json").read_text()) | {"method": "base", "training": None}
+    (finished / "record.json").write_text(json.dumps(record))
+    card = (export_model(finished, tmp_path / "out") / "README.md").read_text()
+    assert "# tpccma-demo, written by tpccma" in card and "Written: profile demo, method base" in card
 
 
 def test_gap_takes_what_was_exported(finished: Path, tmp_path: Path, folder: Path):  # noqa: F811

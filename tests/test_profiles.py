@@ -231,3 +231,18 @@ def test_masked_profile_differs_from_its_parent_in_the_titles_alone():
 def test_profiles_cannot_be_changed_in_place():
     with pytest.raises(ValueError, match="frozen"):
         load_profile("demo").fine_tune.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: mine\n", "data: Field required; .*; give what is required, or let the file say .* extends: demo$"),
+        ("name: mine\ndata: {images_dir: a}\n", r"data\.kind: Field required; "),
+        ("extends: demo\nfine_tune: {learnin_rate: 1}\n", "got 1; perhaps learning_rate is meant$"),
+        ("extends: demo\nxyzzy: 1\n", "xyzzy: Extra inputs are not permitted, got 1$"),
+    ],
+)
+def test_what_is_meant_is_guessed(tmp_path: Path, text: str, said: str):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        load_profile(tmp_path / "mine.yaml")

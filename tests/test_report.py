@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from tpccma import load_profile
 from tpccma.cli import app
+from tpccma.training.encoders import load_encoder, weights_path
 
 KEY = {"profile": "demo", "method": "tpc-cma", "alpha": 0.5, "seed": 1}
 
@@ -20,7 +22,7 @@ def finished(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     (tmp_path / "results" / "demo").mkdir(parents=True)
     folder.mkdir()
-    metrics = {"raw_gap": 0.25, "cider": 0.5}
+    metrics = {"raw_gap": 0.25, "cider": 0.5, "cone_text": 0.125}
     record = KEY | {
         "metrics": metrics,
         "training": {"learning_rate": 0.001},
@@ -37,13 +39,21 @@ def test_page_holds_measures_settings_and_curves(finished: Path, tmp_path: Path)
     result = run("report", finished, "--out", tmp_path / "page.html", "--results-dir", tmp_path / "results")
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'page.html'}\n")
     page = (tmp_path / "page.html").read_text()
-    assert "<tr><td>raw_gap</td><td>0.2500</td><td>0.7500</td></tr>" in page
-    assert "<tr><td>cider</td><td>0.5000</td><td>not measured</td></tr>" in page
+    assert "<tr><td>raw gap</td><td>0.2500</td><td>0.7500</td></tr>" in page
+    assert "<tr><td>CIDEr raw-fed</td><td>0.5000</td><td>not measured</td></tr>" in page
     assert (
-        "<tr><td>learning_rate</td><td>0.001</td></tr>" in page
+        "<tr><td>learning rate</td><td>0.001</td></tr>" in page
         and "<td>device &lt;two&gt; cores, threads 2</td>" in page
     )
+    assert "<summary>1 more</summary>" in page and "<td>cone of the texts</td><td>0.1250</td>" in page
+    assert "The model, fine-tuned on the data of profile demo, measured on its test data" in page
     assert page.count("<svg") == 1 and "<img" not in page and "<script" not in page and "<link" not in page
+
+
+def test_page_names_the_model(finished: Path, tmp_path: Path):
+    load_encoder(load_profile("demo"), weights_path(load_profile("demo"))).save(finished / "model.safetensors")
+    run("report", finished, "--out", tmp_path / "page.html")
+    assert "<p>tpccma-demo, from demo_base.safetensors, fine-tuned on" in (tmp_path / "page.html").read_text()
 
 
 def test_run_without_steps_was_not_trained(finished: Path, tmp_path: Path):

@@ -1,5 +1,6 @@
 """A dial without training: models between a base and an aligned one, from the weights of both."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,8 @@ from tpccma.cli.options import (
     find_profile,
     print_json,
 )
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,10 +113,12 @@ def _check_out(out: Path | None, base: str, aligned: str) -> None:
 
 
 def _find(base: str, aligned: str, profile: "Profile | None", model: str | None) -> tuple[Path, Path]:
-    from tpccma.runs.dial import weights_in
+    from tpccma.runs.dial import check_order, weights_in
 
     how = (getattr(profile.model, "name", None), profile.download) if profile else (model,)
-    return weights_in(base, *how), weights_in(aligned, *how)
+    paths = weights_in(base, *how), weights_in(aligned, *how)
+    check_order(*paths)
+    return paths
 
 
 def _open(
@@ -158,12 +163,16 @@ def _write(
 ) -> None:
     from tpccma.data import load_corpus
     from tpccma.models.identity import weights_identity
-    from tpccma.models.interpolation import interpolate
+    from tpccma.models.interpolation import has_statistics, interpolate
     from tpccma.runs.dial import pictures_in, some_of
 
     pictures = pictures_in(images, ends[0].architecture) if images else None
     if profile:
         pictures = some_of(load_corpus(profile).train.images)
+    if pictures is None and 0 < t < 1 and has_statistics(ends[0].model):
+        logger.warning(
+            "batch norm's statistics are mixed like weights, which costs accuracy: --images DIR measures them"
+        )
     base, aligned = map(weights_identity, paths)
     interpolate(*ends, t, pictures).save(out, mixture={"t": t, "base": base, "aligned": aligned})
 

@@ -214,7 +214,8 @@ def share_kept(table: pd.DataFrame) -> str:
 def _in_order(points: pd.DataFrame, measures: list[str], dial: str) -> pd.DataFrame:
     for name in (dial, *measures):
         if name not in points:
-            raise ValueError(f"the front has no {name!r}: name one of {', '.join(map(str, points.columns))}")
+            offered = (each for each in map(str, points.columns) if not each.endswith(("_low", "_high")))
+            raise ValueError(f"the front has no {name!r}: name one of {', '.join(e for e in offered if e != dial)}")
     ordered = points.set_index(dial).sort_index()
     if ordered.index.has_duplicates:
         twice = ordered.index[ordered.index.duplicated()][0]

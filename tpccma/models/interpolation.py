@@ -140,11 +140,20 @@ def _check_one_vocabulary(base: object, aligned: object) -> None:
         )
 
 
+def has_statistics(model: nn.Module) -> bool:
+    """Say whether a model has batch norm that keeps statistics."""
+    return bool(_norms_of(model))
+
+
+def _norms_of(model: nn.Module) -> list[_BatchNorm]:
+    return [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+
+
 def _measure_statistics(model: nn.Module, prepare: Callable[[Tensor], Tensor], images: InParts) -> None:
     """Measure means and variances of batch norm on pictures, by the model as it is, batch by batch."""
     if len(images) < 2:
         raise ValueError(f"images holds {len(images)}, too few to measure the statistics of batch norm: pass 2 or more")
-    norms = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    norms = _norms_of(model)
     if not norms:
         return
     momenta = [norm.train().momentum for norm in norms]

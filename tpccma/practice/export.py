@@ -27,8 +27,9 @@ SHOWN = {
     "i2t_recall_at_1": "recall@1, image to text",
     "t2i_recall_at_1": "recall@1, text to image",
     "clustering_ari": "joint clustering, ARI",
-    "cider_memory": "captions, CIDEr",
+    "cider_memory": "captions from the memory of training captions, CIDEr",
 }
+RECORD = ("profile", "method", "alpha", "seed", "training", "metrics")  # what of a record goes with the weights
 PLACE = "local-dir:PATH-OF-THIS-FOLDER"
 LOAD = """```python
 import open_clip
@@ -69,15 +70,21 @@ def export_model(
     preprocess = {name: list(v) if isinstance(v, tuple) else v for name, v in _preprocessing(architecture).items()}
     config = {"model_cfg": config_of(architecture.name), "preprocess_cfg": preprocess}
     tokenizer = read_note(path, "tokenizer")
-    notes = {"format": "pt", "architecture": architecture.model_dump_json()}
-    save_weights(read_weights(path), out / MODEL, notes | ({"tokenizer": json.dumps(tokenizer)} if tokenizer else {}))
+    record, mixture = _record(run) or read_note(path, "record"), read_note(path, "mixture")
+    notes = {
+        "tokenizer": tokenizer,
+        "mixture": mixture,
+        "record": {key: record[key] for key in RECORD if key in record},
+    }
+    metadata = {"format": "pt", "architecture": architecture.model_dump_json()}
+    metadata |= {name: json.dumps(note) for name, note in notes.items() if note}  # an export of it tells the same
+    save_weights(read_weights(path), out / MODEL, metadata)
     write_whole(out / CONFIG, json.dumps(config, indent=2) + "\n")
     (out / MEANS).unlink(missing_ok=True)  # of another model
     if means:
         with whole_file(out / MEANS) as partial, writing(out / MEANS):
             save_file({name: mean.float().contiguous() for name, mean in means.items()}, partial)
-    made = _record(run), read_note(path, "mixture")
-    write_whole(out / CARD, card(architecture.name, *made, bool(tokenizer), bool(means), gap))
+    write_whole(out / CARD, card(architecture.name, record, mixture, bool(tokenizer), bool(means), gap))
     return out
 
 
@@ -143,7 +150,7 @@ def card(name: str, record: dict, mixture: dict, words: bool, means: bool, gap: 
     """
     parts = ["---\nlibrary_name: open_clip\npipeline_tag: zero-shot-image-classification\ntags: [clip, tpccma]\n---"]
     parts += [
-        f"# {name}, aligned by tpccma",
+        f"# {name}, {_how(record, mixture)} by tpccma",
         LOAD.format(place=PLACE, tokenizer="" if words else TOKENIZER.format(place=PLACE)),
     ]
     parts += [WORDS] * words
@@ -151,13 +158,19 @@ def card(name: str, record: dict, mixture: dict, words: bool, means: bool, gap: 
         made = ", ".join(f"{key} {record.get(key)}" for key in ("profile", "method", "alpha", "seed"))
         measured = {said: record["metrics"][key] for key, said in SHOWN.items() if key in record.get("metrics", {})}
         rows = [f"| {said} | {value:.4f} |" for said, value in measured.items()]
-        parts += [f"## Measured\n\nTrained by {made}; on the test data of that profile:",
+        parts += [f"## Measured\n\n{_how(record, {}).capitalize()}: {made}. On the test data of that profile:",
                   "\n".join(["| measure | value |", "| --- | ---: |", *rows])]  # fmt: skip
     if mixture:
         parts += ["## Made\n\n" + MIXTURE.format(**mixture)]
     if gap:
         parts += ["## On its owner's pictures and captions", "```text\n" + "\n".join(lines(gap)) + "\n```"]
     return "\n\n".join([*parts, *([CENTRE] * means)]) + "\n"
+
+
+def _how(record: dict, mixture: dict) -> str:
+    if mixture:
+        return "mixed"
+    return "fine-tuned" if record.get("training") else "written"
 
 
 def push(folder: Path, repository: str) -> str:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import pyplot as plt
 
+from tpccma.evidence.estimates import OUTCOMES, WORDS
 from tpccma.figures.style import use_style
-from tpccma.files import write_whole
+from tpccma.files import file_in, write_whole
+from tpccma.models.weight_files import read_note
 from tpccma.runs.jobs import BASE
 from tpccma.runs.records import record_path
 from tpccma.training.checkpoint import LOG
@@ -39,14 +41,37 @@ def write_report(run: str | Path, out: str | Path, results_dir: str | Path = "re
     reference = _read(base)["metrics"] if base.is_file() else {}
     settings = {name: record.get(name) for name in MADE} | (record.get("training") or {})
     settings |= {"hardware": ", ".join(f"{name} {value}" for name, value in (record.get("hardware") or {}).items())}
-    rows = [(name, f"{value:.4f}", _shown(reference.get(name))) for name, value in sorted(record["metrics"].items())]
     title = escape(f"{record['profile']}: {record['method']}, alpha {record['alpha']}, seed {record['seed']}")
-    parts = [f"<h1>{title}</h1>", _curves(Path(run) / LOG), "<h2>Measures</h2>"]
-    parts += [_table(("measure", "this run", "its base"), rows), "<h2>Settings</h2>"]
-    parts += [_table(("setting", "value"), [(name, str(value)) for name, value in settings.items()])]
+    parts = [f"<h1>{title}</h1>", f"<p>{escape(_made(record, Path(run)))}</p>", _curves(Path(run) / LOG)]
+    parts += ["<h2>Measures</h2>", _measures(record["metrics"], reference), "<h2>Settings</h2>"]
+    parts += [_table(("setting", "value"), [(name.replace("_", " "), str(value)) for name, value in settings.items()])]
     head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     write_whole(out, "\n".join([head + "</head><body>", *parts, "</body></html>\n"]))
     return Path(out)
+
+
+def _made(record: dict, run: Path) -> str:
+    """Say in a few sentences what the page is about."""
+    weights = file_in(run)
+    model = read_note(weights, "architecture") if weights.is_file() else {}
+    named = (
+        f"{model.get('name') or 'a model'}, from {model['pretrained']}, " if model.get("pretrained") else "The model, "
+    )
+    how = "fine-tuned on" if record.get("training") else "not trained, with"
+    return (
+        f"{named}{how} the data of profile {record['profile']}, measured on its test data beside the base that it "
+        "started from. A gap is a distance between images and texts on the unit sphere: the smaller, the closer they "
+        "are. Of all other measures in the first table more is better."
+    )
+
+
+def _measures(found: dict[str, float], reference: dict[str, float]) -> str:
+    """Lay out what is compared throughout, and fold the rest."""
+    rows = {name: (WORDS.get(name, name.replace("_", " ")), _shown(found[name]), _shown(reference.get(name)))
+            for name in sorted(found)}  # fmt: skip
+    head, first = ("measure", "this run", "its base"), [rows.pop(name) for name in OUTCOMES if name in rows]
+    rest = f"<details><summary>{len(rows)} more</summary>{_table(head, list(rows.values()))}</details>"
+    return _table(head, first) + rest * bool(rows)
 
 
 def _read(path: Path) -> dict:

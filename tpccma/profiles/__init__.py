@@ -4,6 +4,7 @@
 2
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -271,12 +272,34 @@ def load_profile(name: "str | Path | Profile" = "demo", /, **changes) -> Profile
         profile = Profile.model_validate(values)
         profile.model_dump_json()
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.200}" for e in error.errors()
-        )
-        raise ValueError(f"profile {name.name if isinstance(name, Profile) else name}: {problems}") from None
+        named = name.name if isinstance(name, Profile) else name
+        raise ValueError(f"profile {named}: {_problems(error.errors())}") from None
     except ValueError:
         raise ValueError(f"profile {name} holds half a character, which no file can hold: take it out") from None
     if "fine_tune__learning_rate" in changes and "learning_rates" not in changes:
         check_rate("load_profile", {"learning_rates": rates}, {"fine_tune": values["fine_tune"]})
     return profile
+
+
+def _problems(found: list[dict]) -> str:
+    """Say what is wrong with values, and what may be meant."""
+    missing = {"missing": "", "union_tag_not_found": ".kind"}
+    said = []
+    for each in found:
+        place, kind = ".".join(map(str, each["loc"])), each["type"]
+        if kind in missing:
+            said.append(f"{place}{missing[kind]}: Field required")
+        else:
+            said.append(f"{place}: {each['msg']}, got {each['input']!r:.200}" + _meant(each))
+    if any(each["type"] in missing for each in found):
+        said.append("give what is required, or let the file say which profile has it, such as extends: demo")
+    return "; ".join(said)
+
+
+def _meant(found: dict) -> str:
+    """Guess which name of a profile is meant by one that it does not have."""
+    if found["type"] != "extra_forbidden":
+        return ""
+    schema = Profile.model_json_schema()
+    known = {name for part in (schema, *schema["$defs"].values()) for name in part["properties"]}
+    return "".join(f"; perhaps {name} is meant" for name in get_close_matches(str(found["loc"][-1]), known, 1))

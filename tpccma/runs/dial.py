@@ -1,5 +1,6 @@
 """The dial on two sets of weights: opened, interpolated, and measured on the way from the one to the other."""
 
+import json
 import random
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from tpccma.data.pictures import ImageFiles, Pictures
 from tpccma.files import file_in
 from tpccma.models import Encoder, InParts, build_network
 from tpccma.models.forms import load_into
+from tpccma.models.identity import weights_identity
 from tpccma.models.interpolation import interpolate
 from tpccma.models.pretrained import check_activation, config_of, find_weights
 from tpccma.models.transforms import image_transform
@@ -53,6 +55,16 @@ def weights_in(given: str | Path, name: str | None = None, download: bool = True
         remedy = "give a file of weights, the folder of a run that was trained, or open_clip's tag with --model"
         raise FileNotFoundError(f"no checkpoint at {file}: {remedy}")
     return find_weights(OpenClipModel(kind="open_clip", name=name, pretrained=str(given)), download)
+
+
+def check_order(base: Path, aligned: Path) -> None:
+    """Refuse a base that was fine-tuned from what is called aligned, where a run's record beside it says so."""
+    try:
+        made_from = json.loads(base.with_name("record.json").read_text()).get("base")
+    except (OSError, ValueError, AttributeError):  # no run's, or none that says it
+        return
+    if made_from == weights_identity(aligned):
+        raise ValueError(f"{base} was fine-tuned from {aligned}: name them the other way round, BASE first")
 
 
 def open_model(given: str | Path, name: str | None = None) -> Encoder:
