@@ -156,7 +156,8 @@ def _require_captions(path: Path, found: dict[str, list[str]], captions_per_imag
     if short:
         raise ValueError(
             f"{path}: {len(short)} of {len(found)} pictures have fewer than {captions_per_image} captions, such as "
-            f"{short[0]} with {len(found[short[0]])}; lower captions_per_image, below data: in the profile, or {SKIP}"
+            f"{short[0]} with {len(found[short[0]])}; take fewer, by a profile with the lines `extends: photos` and "
+            f"`data: {{captions_per_image: 1}}`, or {SKIP}"
         )
     taken = ((name, caption) for name, captions in found.items() for caption in captions[:captions_per_image])
     name, caption = next(((name, caption) for name, caption in taken if not has_word(caption)), (None, None))
