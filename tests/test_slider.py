@@ -256,6 +256,10 @@ def test_caption_says_which_run_and_which_code(record: SliderRecord):
     assert "tpc-cma, alpha 0.5, seed 0 of the profile demo" in describe(record)
     made = describe_making(record)
     assert "trained with alpha 0.05" in made and made.endswith("Recorded by code 0123456789ab on a processor.")
+    assert "the share of its weights in those between, and not alpha" in describe(record) and "course goes" in made
+    assert "larger alpha" not in describe(record)  # 0.05 leaves more than 0.5
+    smaller = record_of(stop_of(0.8, t=0.0), stop_of(0.1, alpha=0.05), stop_of(0.2, t=1.0))
+    assert describe(smaller).endswith("Of single runs a larger alpha need not leave a smaller gap.")
     assert "Diamonds" not in describe_making(record_of(stop_of(0.8, t=0.0), stop_of(0.2, t=1.0)))
     assert write_revision("0123456789abcdef-dirty") == "0123456789ab, changed"
     assert write_revision(None) == "of no known commit"

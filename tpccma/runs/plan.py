@@ -108,7 +108,8 @@ def _steps(profile: Profile, pairs: int | None, source: str) -> list[Figure]:
 
 def _time(profile: Profile, pairs: int | None, samples_per_second: float | None, gpus: int) -> list[Figure]:
     runs = len(sweep_runs())
-    figures = [Figure("trainings of the sweep", f"{runs}", f"methods, alphas and {len(SEEDS)} seeds, see the commands")]
+    made_of = f"methods, alphas and {len(SEEDS)} seeds; other commands only measure"
+    figures = [Figure("trainings of the sweep", f"{runs}", made_of)]
     if not pairs or not samples_per_second:
         wanted = "needs the number of pairs" if not pairs else "give --samples-per-second, from a first run's steps.csv"
         return [*figures, Figure("GPU hours of a training", "unknown", wanted)]
