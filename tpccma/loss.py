@@ -236,7 +236,7 @@ class CMALoss(ClipLoss):
 
     def _alone(self, alpha: float) -> Callable[..., dict[str, Tensor]]:
         """Give the plain form in one process that holds the whole batch."""
-        weights = self.weights
+        alpha, weights = check_alpha(alpha), self.weights
 
         def plain(*inputs: Tensor | None) -> dict[str, Tensor]:
             loss = CMALoss(alpha)
