@@ -7,6 +7,7 @@ from tpccma.evidence.base_scale import (
     FAMILIES,
     MODELS,
     SCALES,
+    changed_verdicts,
     describe_verdicts,
     pooled_predictions,
     scale_changes,
@@ -50,6 +51,9 @@ def test_levels_and_changes_by_scale(results: pd.DataFrame):
     assert table["50", "alpha 0.5"] == pytest.approx(0.6)
     assert table["100", "base"] == pytest.approx(0.8)
     assert table["learned"].isna().all()
+    bases = scale_levels(results, "scenes", {"clustering_ari": "ARI"} | gap).query("model == 'base'")
+    assert bases[bases.measure == "raw_gap"].low.isna().all()  # the same of all seeds
+    assert bases[(bases.measure == "clustering_ari") & (bases.scale == "50")].low.notna().all()
     against = scale_changes(results, "scenes", "continued CLIP", gap).set_index("model").ours
     assert against["alpha 0.5, scale 100"] == pytest.approx(-0.4)
     assert against["alpha 0.5, scale 20"] == pytest.approx(0)
@@ -62,8 +66,12 @@ def test_verdicts_by_scale_and_what_changes(results: pd.DataFrame):
     assert table.loc[("C3", "raw", "base")].tolist() == verdicts
     assert set(table.index.get_level_values("claim")) == {"C1", "C2", "C3", "C4", "C5"}
     said = describe_verdicts(table, "base")
-    assert "C3 raw (smaller at 50, 100; undecided at 20)" in said
-    assert "C1 raw" not in said  # alpha 0.05 changes nothing on any base
+    changed = changed_verdicts(table).xs("base", level="against")
+    assert changed.loc[("C3", "raw")].tolist() == verdicts  # that "learned" was not run is no change
+    assert ("C1", "raw") not in changed.index  # alpha 0.05 changes nothing on any base
+    asked = table.xs("base", level="against").loc["C3"]
+    known = (asked != "not run").sum(axis=1) > 1
+    assert said.startswith(f"{len(changed)} of ") and f"C3 {len(changed.loc['C3'])} of {known.sum()}" in said
     assert describe_verdicts(table.iloc[:0], "base") == "fewer than two scales were run"
 
 

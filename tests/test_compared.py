@@ -1,7 +1,6 @@
 """Methods side by side on hand-made results: which runs count, and what is paired."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from tests.results_by_hand import HALF, one, rows, table_of
@@ -10,7 +9,7 @@ from tpccma.evidence.compared import (
     averages,
     compared_runs,
     effects,
-    list_verdicts,
+    list_models,
     missing_seeds,
     runs_by_world,
 )
@@ -34,7 +33,7 @@ def test_compared_runs_are_ordered_and_leave_out_ablations():
         rows(PAIRED, 0.0),  # continued CLIP a second time
     )
     runs = compared_runs(results, "demo")
-    assert list(runs.model.unique()) == ["base", "alpha 0.05", "alpha 0.5", "paired, alpha 0.5", "clip", "modgap"]
+    assert list(runs.model.unique()) == ["base", "alpha 0.05", "alpha 0.5", f"{PAIRED}, alpha 0.5", "clip", "modgap"]
     assert runs[runs.model == "alpha 0.05"].recall_at_1.tolist() == pytest.approx([0.4] * 3)
     assert runs[runs.model == "base"].recall_at_1.isna().all()
     assert list(runs_by_world(results)) == ["photographs"]
@@ -78,6 +77,6 @@ def test_what_a_reader_sees():
     shown = spread(averages(runs, ["cider", "bleu4"]), write_half, digits=1)
     assert shown.index.tolist() == ["clip", "base"]
     assert shown.loc["clip"].tolist() == ["1.0 ± 0.0", "–"]
-    verdicts = pd.Series({"base": "found", "alpha 0.5": "found", "alpha 1": "found", "clip": "outside: wider 1/3"})
-    assert list_verdicts(verdicts) == "found: base, alpha 0.5, 1; outside: clip"
-    assert list_verdicts(verdicts[:0]) == "no runs"
+    models = ["base", "alpha 0.5", "alpha 1", f"{PAIRED}, alpha 0.5", f"{PAIRED}, alpha 1", "clip"]
+    assert list_models(models) == f"base, clip, alpha 0.5, 1, {PAIRED} at alpha 0.5, 1"
+    assert list_models([]) == ""

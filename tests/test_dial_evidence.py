@@ -1,7 +1,10 @@
 """Interpolated models beside retrained ones, on hand-made results."""
 
+from matplotlib import pyplot as plt
+
 from tests.results_by_hand import rows, table_of
 from tpccma.evidence.dial import TASKS, retrained_table, with_fronts
+from tpccma.figures.dial import plot_dial
 from tpccma.methods import FULL
 
 RETRAINED = table_of(
@@ -25,3 +28,14 @@ def test_interpolated_models_are_set_against_the_retrained_curve():
     assert list(shown.index) == ["t = 0.3", "t = 0.6"]
     assert shown[TASKS["clustering_ari"]].tolist() == ["▲ +0.100 ± 0.000", "-0.100 ± 0.124"]
     assert shown["raw gap"].tolist() == ["0.700 ± 0.000", "0.400 ± 0.000"]
+
+
+def test_the_figure_has_intervals_both_ways_and_some_t():
+    runs = with_fronts(RETRAINED, FRONTS, "demo")
+    figure = plot_dial({"scenes": runs.assign(**dict.fromkeys(TASKS, runs.clustering_ari))})
+    panel = figure.axes[0]
+    drawn = {each.get_label(): each[0].get_ydata(orig=False).round(6).tolist() for each in panel.containers}
+    assert drawn == {"retrained, by alpha": [0.4, 1.0], "interpolated, by t": [0.6, 0.7], "base": [0.3]}
+    assert all(each.has_xerr and each.has_yerr for each in panel.containers)
+    assert [text.get_text() for text in panel.texts] == ["0.3"]  # 0.6 is not among those labelled
+    plt.close(figure)

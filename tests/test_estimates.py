@@ -84,6 +84,7 @@ def test_tidy_tables_and_their_layout(results: pd.DataFrame):
     ]
     assert spread(table, mark, ARI).ARI.to_dict() == {"whole": "+0.300*", "none": "0.000"}
     assert spread(levels(results, {"plain": plain}, ARI)).iloc[0, 0] == "0.300 [0.052, 0.548]"
+    assert spread(levels(rows("demo", DIAL, 0, [0.3] * 3), {"plain": plain}, ARI)).iloc[0, 0] == "0.300"
     assert spread(table, labels=ARI, sign=True).ARI["none"] == "0.000 [0.000, 0.000]"
 
 

@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from tests.results_by_hand import rows, table_of
-from tpccma.evidence.frontier import against_curve, front_table, pareto_front, rate_choices, standing_table
+from tpccma.evidence.frontier import (
+    against_curve,
+    front_table,
+    pareto_front,
+    part_outside,
+    rate_choices,
+    standing_table,
+)
 from tpccma.profiles import load_profile
 from tpccma.runs.choices import GRID, SEEDS
 from tpccma.runs.jobs import DIAL, ONE_BASE, SCENES
@@ -56,6 +63,14 @@ def test_standing_table_marks_above_and_below(curve: pd.DataFrame):
     shown = standing_table(pd.concat([curve, table_of(high, wide)]), ["clustering_ari"], digits=1)
     assert shown.loc["modgap"].tolist() == ["0.4 ± 0.0", "▲ +0.1 ± 0.0"]
     assert shown.loc["fahim"].tolist() == ["0.9 ± 0.0", "outside: wider 3/3"]
+
+
+def test_what_is_outside_at_every_task_is_parted_and_named(curve: pd.DataFrame):
+    high = rows("modgap", raw_gap=0.4, clustering_ari=0.8)
+    wide = [rows(name, raw_gap=0.9, clustering_ari=0.8) for name in ("fahim", "clip")]
+    shown, said = part_outside(standing_table(pd.concat([curve, table_of(high, *wide)]), ["clustering_ari"]))
+    assert (list(shown.index), said) == (["modgap"], "wider in 3 of 3 seeds: fahim, clip")
+    assert part_outside(shown)[1] == "none"
 
 
 def test_pareto_front():

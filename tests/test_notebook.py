@@ -1,16 +1,18 @@
 """What chapters need: parameters are checked, the root is found, and who only reads results loads no torch."""
 
+import re
 import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
 from tpccma.methods import PAIRED
-from tpccma.notebook import COLOURS, compare_with_recorded, draw_in_few_colours, start_chapter
+from tpccma.notebook import COLOURS, compare_with_recorded, draw_in_few_colours, head_in_one_line, start_chapter
 from tpccma.runs.records import KEYS, load_records
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +58,31 @@ def test_figures_are_set_against_the_recorded_run_of_the_same_fingerprint():
     unknown = {"recorded": "–", "this run": "not recorded"}
     for other in (near | {"fingerprint": "of another"}, recorded):  # a run is not compared with itself
         assert compare_with_recorded(other, tolerances, ROOT / "results").loc["raw gap"].to_dict() == unknown
+
+
+HEAD = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>")
+ROWS = pd.MultiIndex.from_tuples([("scenes", "<a>")], names=["data", "model"])
+
+
+@pytest.mark.parametrize(
+    ("table", "head"),
+    [
+        (pd.DataFrame({"x": ["1"]}, index=pd.Index(["a"], name="model")), [["model", "x"]]),
+        (pd.DataFrame({"x": ["1"]}, index=["a"]), [["", "x"]]),
+        (pd.DataFrame({"x": ["1"]}, index=ROWS), [["data", "model", "x"]]),
+        (pd.DataFrame({"x": ["1"]}, index=ROWS.rename(["data", None])), [["data", "", "x"]]),
+        (pd.DataFrame({("u", "x"): ["1"]}, index=ROWS), [["", "", "u"], ["data", "model", "x"]]),
+        (pd.DataFrame({"x": ["1"]}, index=ROWS).rename_axis(columns="<y>"), None),  # the corner is taken
+    ],
+)
+def test_the_names_of_the_rows_stand_in_the_line_of_the_columns(table: pd.DataFrame, head: list[list[str]] | None):
+    shown = head_in_one_line(table)
+    if head is None:
+        assert shown == table._repr_html_()
+        return
+    lines = shown[: shown.index("</thead>")].split("<tr")[1:]
+    assert [HEAD.findall(line) for line in lines] == head
+    assert shown.split("</thead>")[1] == table._repr_html_().split("</thead>")[1]
 
 
 def test_figures_are_drawn_in_few_colours():

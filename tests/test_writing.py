@@ -9,7 +9,6 @@ import pytest
 from tpccma.evidence.verdicts import Estimate
 from tpccma.evidence.writing import (
     excludes_zero,
-    head_in_one_line,
     mark,
     spread,
     tidy,
@@ -81,13 +80,6 @@ def test_a_table_is_laid_out_in_its_own_order():
     assert shown.index.tolist() == ["b", "a"]
     assert shown.values.tolist() == [["1.0 ± 0.5", "–"], ["2.0", "–"]]
     assert (shown.index.name, shown.columns.name) == (None, None)
-
-
-def test_the_name_of_the_rows_stands_in_the_corner():
-    table = pd.DataFrame({"x": [1]}, index=pd.Index(["a"], name="model"))
-    assert head_in_one_line(table).to_string().splitlines() == ["model  x", "a      1"]
-    sideways = table.T  # whose corner is taken by the name of the columns
-    assert head_in_one_line(sideways) is sideways and head_in_one_line(table.rename_axis(None)).columns.name is None
 
 
 def test_a_bound_beside_zero_is_seen_on_its_side():

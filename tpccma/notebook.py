@@ -2,6 +2,8 @@
 
 import ast
 import os
+import re
+from html import escape
 from io import BytesIO
 from pathlib import Path
 
@@ -30,7 +32,7 @@ CHECKS = {"alpha": check_alpha, "seed": _check_seed, "profile": load_profile}
 
 
 def start_chapter(**parameters) -> None:
-    """Check a notebook's parameters before any work, go to the project's root and set style and packing of figures.
+    """Check a notebook's parameters before any work, go to the project's root, set how figures and tables are shown.
 
     The first cell after the one tagged ``parameters`` calls it with every parameter of that cell, by name. So
     papermill, which runs in the root, and Jupyter, which runs in notebooks/, find the same files.
@@ -53,6 +55,7 @@ def start_chapter(**parameters) -> None:
     os.chdir(root.parent if root.name == "book" else root)
     use_style()
     if shell := get_ipython():
+        shell.display_formatter.formatters["text/html"].for_type(pd.DataFrame, head_in_one_line)
         shell.events.register("pre_run_cell", lambda _: _pack_figures(shell))
 
 
@@ -67,6 +70,20 @@ def draw_in_few_colours(figure: Figure) -> bytes:
     figure.savefig(drawn, bbox_inches="tight", facecolor="white")
     Image.open(drawn).convert("RGB").quantize(COLOURS).save(packed, "png", optimize=True)
     return packed.getvalue()
+
+
+def head_in_one_line(table: pd.DataFrame) -> str:
+    """Write a table in HTML as Jupyter does, the names of its rows in the last line of its head.
+
+    Pandas would give them a line of their own; where the columns have a name, which stands there, they keep it.
+    """
+    if any(name is not None for name in table.columns.names):
+        return table._repr_html_()
+    names = iter([escape(str("" if name is None else name)) for name in table.index.names])
+    shown = table.rename_axis([None] * table.index.nlevels)._repr_html_()
+    place = shown.rindex("<tr", 0, shown.index("</thead>"))
+    named = re.sub("<th></th>", lambda _: f"<th>{next(names)}</th>", shown[place:], count=table.index.nlevels)
+    return shown[:place] + named
 
 
 def _injected() -> list[str]:

@@ -10,7 +10,7 @@ from functools import partial
 import pandas as pd
 
 from tpccma.evidence.estimates import OUTCOMES, Setting, changes, continued_clip
-from tpccma.evidence.writing import NOTHING, excludes_zero, mark, spread
+from tpccma.evidence.writing import excludes_zero, mark, spread
 from tpccma.methods import ABLATION_ALPHA, FULL, PAIRED
 from tpccma.runs.jobs import DIAL
 
@@ -136,13 +136,13 @@ def curriculum_changes(results: pd.DataFrame, profile: str) -> pd.DataFrame:
 
 
 def count_diverged(results: pd.DataFrame, profile: str) -> pd.DataFrame:
-    """Count runs that diverged, as in "0 of 5": a row a rate of ``CURRICULUM``, columns "curriculum", "alpha fixed"."""
+    """Count runs that diverged, and all: a row a rate of ``CURRICULUM``, with the curriculum or alpha fixed."""
     runs = results[(results.profile == profile) & (results.alpha == ABLATION_ALPHA)]
     lost = runs.reindex(columns=["method", "diverged"]).fillna({"diverged": 0})
-    counts = lost.groupby("method").diverged.agg(["sum", "size"])
-    said = {method: f"{row['sum']:.0f} of {row['size']:.0f}" for method, row in counts.iterrows()}
-    rows = {rate: [said.get(method, NOTHING) for method in methods] for rate, methods in CURRICULUM.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["curriculum", "alpha fixed"])
+    counts = lost.groupby("method").diverged.agg(diverged="sum", runs="size")
+    methods = [method for pair in CURRICULUM.values() for method in pair]
+    rows = pd.MultiIndex.from_product([CURRICULUM, ["curriculum", "alpha fixed"]])
+    return counts.reindex(methods, fill_value=0).astype(int).set_axis(rows)
 
 
 def starred(table: pd.DataFrame) -> pd.DataFrame:

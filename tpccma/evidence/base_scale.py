@@ -10,7 +10,7 @@ from tpccma.evidence.claims import claims_table
 from tpccma.evidence.estimates import OUTCOMES, Setting, changes, levels
 from tpccma.evidence.paper import R_SQUARED
 from tpccma.evidence.prediction import PREDICTED, main_models, predict
-from tpccma.evidence.verdicts import VERDICTS, judge
+from tpccma.evidence.verdicts import judge
 from tpccma.evidence.writing import write
 from tpccma.runs.jobs import DIAL, PHOTOGRAPHS, SCENES
 
@@ -93,30 +93,29 @@ def verdicts_by_scale(results: pd.DataFrame, family: str) -> pd.DataFrame:
     return wide.reindex(index=pd.MultiIndex.from_frame(order), columns=list(SCALES)).rename_axis(columns="base's scale")
 
 
+def changed_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Keep the rows of `verdicts_by_scale` whose verdict changes with the scale; one that was not run is no change."""
+    return verdicts[verdicts.replace("not run", pd.NA).nunique(axis=1) > 1]
+
+
 def describe_verdicts(verdicts: pd.DataFrame, against: str) -> str:
-    """Say which verdicts change with the scale of the base.
+    """Count the verdicts that change with the scale of the base.
 
     Args:
         verdicts: from `verdicts_by_scale`.
         against: "base" or "continued CLIP".
 
     Returns:
-        Text such as "1 of 13 readings changes its verdict with the scale: C4 relative (larger at 50, 100;
-        undecided at 20, learned)". A scale that was not run is no change.
+        Text such as "3 of 13 readings change their verdict with the scale: C1 1 of 5, C2 0 of 2, C3 2 of 6".
     """
-    own = verdicts[verdicts.index.get_level_values("against") == against].droplevel("against").replace("not run", pd.NA)
-    own = own[own.notna().sum(axis=1) > 1]
+    own = verdicts[verdicts.index.get_level_values("against") == against]
+    own = own[(own != "not run").sum(axis=1) > 1]
     if own.empty:
         return "fewer than two scales were run"
-    changed = own[own.nunique(axis=1) > 1]
-    named = [f"{claim} {reading} ({_by_verdict(row)})" for (claim, reading), row in changed.iterrows()]
-    count = f"{len(changed)} of {len(own)} readings change their verdict with the scale"
-    return f"{count}: {', '.join(named)}" if named else count
-
-
-def _by_verdict(row: pd.Series) -> str:
-    scales = {verdict: row.index[row == verdict] for verdict in VERDICTS}
-    return "; ".join(f"{verdict} at {', '.join(where)}" for verdict, where in scales.items() if len(where))
+    asked = own.groupby(level="claim").size()
+    changed = changed_verdicts(own).groupby(level="claim").size().reindex(asked.index, fill_value=0)
+    parts = ", ".join(f"{claim} {changed[claim]} of {asked[claim]}" for claim in asked.index)
+    return f"{changed.sum()} of {len(own)} readings change their verdict with the scale: {parts}"
 
 
 def pooled_predictions(results: pd.DataFrame, family: str) -> pd.DataFrame:

@@ -4,7 +4,6 @@ Legend: ``runs`` is what `compared_runs` returns. Tables are tidy, see `tpccma.e
 column that was not recorded is left out everywhere.
 """
 
-import re
 from collections.abc import Callable, Iterable
 
 import pandas as pd
@@ -93,8 +92,11 @@ def _effect(effect: Callable, own: pd.DataFrame, others: pd.DataFrame, name: str
     return seed_interval(effect(own[name], others[name]))
 
 
-def list_verdicts(verdicts: pd.Series) -> str:
-    """Write verdicts by model as "found: alpha 0.5, 1; not found: alpha 0.05"; what follows a colon is left out."""
-    verdicts = verdicts.astype(str).str.split(":").str[0]
-    text = "; ".join(f"{said}: {', '.join(part.index)}" for said, part in verdicts.groupby(verdicts))
-    return re.sub(r"(?<=\d), alpha ", ", ", text) or "no runs"
+def list_models(models: Iterable[str]) -> str:
+    """Write names of models, alphas of one dial together and last: "base, tpc-cma-paired at alpha 0.05, 0.5"."""
+    alphas: dict[str, list[str]] = {}
+    for model in models:
+        dial, found, alpha = model.rpartition("alpha ")
+        alphas.setdefault(dial.replace(", ", " at ") + found or model, []).append(alpha if found else "")
+    ordered = sorted(alphas.items(), key=lambda item: any(item[1]))
+    return ", ".join(name + ", ".join(own) for name, own in ordered)

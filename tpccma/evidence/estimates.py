@@ -7,12 +7,13 @@ over seeds, and over test pictures where the records hold them. They come as tid
 from collections import Counter
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tpccma.evidence.intervals import estimate_effect
 from tpccma.evidence.table import SCALE_FREE, bases_of, pick
 from tpccma.evidence.verdicts import Estimate, difference, seed_interval
-from tpccma.evidence.writing import head_in_one_line, spread, tidy
+from tpccma.evidence.writing import spread, tidy
 from tpccma.runs.jobs import DIAL, WORLDS, planned_jobs
 
 KEYS = ("model", "profile", "measure")
@@ -61,7 +62,7 @@ def in_words(table: pd.DataFrame) -> pd.DataFrame:
     """
     flags = table.select_dtypes(bool).columns
     said = table.assign(**{name: table[name].map({True: "yes", False: "no"}) for name in flags})
-    return head_in_one_line(said.rename(index=WORDS, columns=WORDS))
+    return said.rename(index=WORDS, columns=WORDS)
 
 
 class Setting(NamedTuple):
@@ -83,9 +84,15 @@ def runs_of(results: pd.DataFrame, setting: Setting) -> pd.DataFrame:
 
 
 def level(results: pd.DataFrame, setting: Setting, measure: str) -> Estimate:
-    """Average a measure over a setting's seeds; an `~tpccma.evidence.verdicts.Estimate` of nothing if none was run."""
+    """Average a measure over a setting's seeds; an `~tpccma.evidence.verdicts.Estimate` of nothing if none was run.
+
+    Where all have the same value, as of a base that they share, there is no interval.
+    """
     runs = runs_of(results, setting)
-    return seed_interval(runs[measure]) if measure in runs and len(runs) else Estimate()
+    if measure not in runs or runs.empty:
+        return Estimate()
+    found = seed_interval(runs[measure])
+    return Estimate(found.ours, n=found.n) if np.isclose(found.low, found.high, rtol=0) else found
 
 
 def change(results: pd.DataFrame, setting: Setting, reference: Setting, measure: str) -> Estimate:

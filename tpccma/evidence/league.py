@@ -79,7 +79,9 @@ def show_league(league: pd.DataFrame) -> pd.DataFrame:
     """
     shown = {
         "R²": [write(Estimate(*row), 2) for _, *row in league[["r_squared", "low", "high"]].itertuples()],
-        "minus the raw gap's": [write(ahead_of_raw(row), 2, sign=True) for row in league.itertuples()],
+        "minus the raw gap's": [
+            NOTHING if row.Index == RAW else write(ahead_of_raw(row), 2, sign=True) for row in league.itertuples()
+        ],
         "Spearman": league.spearman.map("{:+.2f}".format),
         "one method left out": [
             f"{row.lowest:.2f} ({row.without_lowest}) to {row.highest:.2f} ({row.without_highest})"
@@ -110,7 +112,7 @@ def show_gaps(leagues: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
             "distribution minus raw": shown["minus the raw gap's"][gaps["distribution_gap"]],
             "leader of all measures": league.label.iloc[0] if league.r_squared.notna().any() else NOTHING,
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["profile", "task"])
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["data", "task"])
 
 
 def show_ceilings(runs: dict[str, pd.DataFrame], qualities: dict[str, str] = PREDICTED) -> pd.DataFrame:
@@ -129,7 +131,7 @@ def show_ceilings(runs: dict[str, pd.DataFrame], qualities: dict[str, str] = PRE
         for task, quality in qualities.items()
         for level in ("settings", "runs")
     }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["profile", "task", "over"])
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["data", "task", "over"])
 
 
 def _ceiling_row(runs: pd.DataFrame, quality: str, level: str) -> dict[str, str]:

@@ -13,10 +13,10 @@ import pandas as pd
 
 from tpccma.evidence.intervals import estimate_effect
 from tpccma.evidence.paper import GAP_REDUCTION
-from tpccma.evidence.table import BASE, pick_references
+from tpccma.evidence.table import BASE, DIALS, pick_references
 from tpccma.evidence.verdicts import NONE, difference, gain, points_gained, reduction
 from tpccma.evidence.writing import NOTHING, write
-from tpccma.runs.jobs import DIAL
+from tpccma.runs.jobs import DIAL, WORLDS
 
 GAP = "raw_gap"
 # Column of the results: its label, the effect against the base, and that one's unit.
@@ -86,6 +86,25 @@ def matched_table(runs: pd.DataFrame, method: str = DIAL, falls: tuple[float, ..
         task, with intervals over seeds.
     """
     return pd.DataFrame.from_dict({f"{fall:g} %": _matched_row(runs, method, fall) for fall in falls}, orient="index")
+
+
+def match_worlds(results: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Lay `matched_table` of every world and dial out on its side.
+
+    Returns:
+        A column each, where a seed gets there; and in words for which dials and falls none does, or "none".
+    """
+    tables = {
+        (world, method): matched_table(runs, method)
+        for profile, world in WORLDS.items()
+        for method in DIALS
+        if len(runs := results[results.profile == profile]) and (runs.method == method).any()
+    }
+    told = pd.concat(tables, names=["data", "method", "gap falls by"]).reset_index()
+    there = told.alpha != NOTHING
+    missed = told[~there].groupby(["method", "data"])["gap falls by"]
+    said = [f"{method} on the {world} ({' and '.join(falls)})" for (method, world), falls in missed]
+    return told[there].set_index("data").T.rename_axis(columns=None), "; ".join(said) or "none"
 
 
 def _matched_row(runs: pd.DataFrame, method: str, fall: float) -> dict[str, str]:

@@ -13,7 +13,7 @@ from tpccma.evidence.paper import CLAIMS, SAYS
 from tpccma.evidence.primary import HANGS_ON
 from tpccma.evidence.table import BASE, CONTINUED, DIALS
 from tpccma.evidence.verdicts import VERDICTS
-from tpccma.evidence.writing import NOTHING, head_in_one_line, write_effect, write_paper, write_short, write_verdict
+from tpccma.evidence.writing import NOTHING, write_effect, write_paper, write_short, write_verdict
 from tpccma.files import write_whole
 from tpccma.runs.jobs import DIAL, WORLDS
 
@@ -109,7 +109,7 @@ def primary_table(table: pd.DataFrame, profile: str) -> pd.DataFrame:
         Holm's correction for eight readings (what is below 0.05 survives it).
     """
     rows = {row.claim: _primary_row(row) for row in primary_readings(table[table.profile == profile]).itertuples()}
-    return head_in_one_line(pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim"))
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
 
 
 def _primary_row(row: pd.Series) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from tpccma.evidence.verdicts import Estimate
-from tpccma.evidence.writing import head_in_one_line, lay_out, write
+from tpccma.evidence.writing import lay_out, write
 from tpccma.runs.real_records import GAPS, RECALLS, SEPARABILITY, SHAPE, STATES, RealRecord
 
 MODELS = {  # name: what it is called, what its first modality is, its texts
@@ -57,7 +57,7 @@ def written(table: pd.DataFrame, measures: Iterable[str], state: str = "raw") ->
         raise ValueError(f"the state {state!r} has no {', '.join(missing)}: see tpccma.runs.real_records.STATES")
     cells = [_write(row, state, row.measure) for row in part.itertuples()]
     wide = lay_out(part.assign(cell=cells, model=part.label))
-    return head_in_one_line(wide[measures].rename(columns=COLUMNS | RECALL_NAMES).rename_axis("model"))
+    return wide[measures].rename(columns=COLUMNS | RECALL_NAMES).rename_axis("model")
 
 
 def _write(row: tuple, state: str, measure: str) -> str:
@@ -77,7 +77,7 @@ def gap_splits(table: pd.DataFrame) -> pd.DataFrame:
 def sources(records: Iterable[RealRecord]) -> pd.DataFrame:
     """List the files that the records were made from: pairs, width, and the checksum that a copy must have."""
     rows = [(record.source.file.split("/")[-1], record.pairs, record.width, record.source.sha256) for record in records]
-    return head_in_one_line(pd.DataFrame(rows, columns=["file", "pairs", "width", "SHA-256"]).set_index("file"))
+    return pd.DataFrame(rows, columns=["file", "pairs", "width", "SHA-256"]).set_index("file")
 
 
 def value(table: pd.DataFrame, label: str, measure: str, state: str = "raw") -> Estimate:

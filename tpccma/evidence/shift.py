@@ -8,7 +8,7 @@ import pandas as pd
 
 from tpccma.evidence.estimates import Setting, changes, levels
 from tpccma.evidence.table import BASE, CONTINUED, SCALE_FREE
-from tpccma.methods import FULL, SECOND_CURRICULUM
+from tpccma.methods import FULL, PAIRED, SECOND_CURRICULUM
 from tpccma.runs.jobs import SHIFT
 
 REFERENCES = {BASE: Setting(SHIFT, BASE), CONTINUED: Setting(SHIFT, FULL)}
@@ -16,8 +16,8 @@ MODELS = {
     **REFERENCES,
     "alpha 0.05": Setting(SHIFT, FULL, 0.05),
     "alpha 0.5": Setting(SHIFT, FULL, 0.5),
-    "paired, alpha 0.05": Setting(SHIFT, SECOND_CURRICULUM, 0.05),
-    "paired, alpha 0.5": Setting(SHIFT, SECOND_CURRICULUM, 0.5),
+    f"{PAIRED}, alpha 0.05": Setting(SHIFT, SECOND_CURRICULUM, 0.05),
+    f"{PAIRED}, alpha 0.5": Setting(SHIFT, SECOND_CURRICULUM, 0.5),
     "modgap": Setting(SHIFT, "modgap"),
 }
 MEASURES = {

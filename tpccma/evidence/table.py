@@ -53,10 +53,10 @@ def load_results(results_dir: str | Path = "results", profile: str | None = None
 
 
 def named(method: str, alpha: float) -> str:
-    """Name a setting in words: "alpha 0.5" of ``DIAL``, "paired, alpha 0.5" of the first reading, else the method."""
+    """Name a setting in words: "alpha 0.5" of ``DIAL``, "tpc-cma-paired, alpha 0.5" of that one, else the method."""
     if method not in DIALS:
         return method
-    return f"{'' if method == DIAL else 'paired, '}alpha {alpha:g}"
+    return f"{'' if method == DIAL else f'{method}, '}alpha {alpha:g}"
 
 
 def scale_free_gap(table: pd.DataFrame) -> pd.Series:

@@ -120,13 +120,6 @@ def spread(
     return lay_out(table.assign(cell=cells)).rename(columns=labels or {})
 
 
-def head_in_one_line(table: pd.DataFrame) -> pd.DataFrame:
-    """Put the name of the rows into the corner, where pandas would give it a line of its own; others stay."""
-    if table.index.name is None or table.columns.name is not None:
-        return table
-    return table.rename_axis(index=None, columns=table.index.name)
-
-
 def lay_out(table: pd.DataFrame) -> pd.DataFrame:
     """Lay the column ``cell`` of a tidy table out as `spread` does."""
     wide = table.pivot(index="model", columns="measure", values="cell").fillna(NOTHING)

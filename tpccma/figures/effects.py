@@ -57,10 +57,12 @@ def plot_changes(table: pd.DataFrame, title: str, measures: dict[str, str] = DRA
     models, rows = table.model.unique(), -(-len(measures) // 3)
     size = (9.2, 1.2 + rows * (0.9 + 0.27 * len(models)))
     figure, panels = plt.subplots(rows, 3, figsize=size, sharey=True, layout="constrained")
+    figure.get_layout_engine().set(hspace=0.04, wspace=0.07)
     for ax, (measure, label) in zip(panels.flat, measures.items(), strict=False):
         _draw_changes(ax, table[table.measure == measure], models, table.profile.unique())
         ax.set_title(label, fontsize=10)
         ax.tick_params(labelsize=9)
+        ax.tick_params(axis="x", labelsize=8)
         ax.locator_params(axis="x", nbins=4)
     panels.flat[0].set(yticks=range(len(models)), yticklabels=models, ylim=(len(models) - 0.5, -0.5))
     for ax in panels.flat[len(measures) :]:
@@ -139,7 +141,7 @@ def plot_verdicts(verdicts: dict[str, pd.DataFrame]) -> Figure:
     figure, panels = plt.subplots(1, len(panels_of), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax, ((family, against), part) in zip(panels[0], panels_of.items(), strict=True):
         _draw_verdicts(ax, part, found)
-        ax.set_title(f"{family},\nagainst {against}", fontsize=10)
+        ax.set_title(f"{family},\nagainst {against}", fontsize=9)
     labels = [f"{claim} {reading}" for claim, reading in rows]
     panels[0, 0].set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.4, -0.6))
     legend_below(figure, panels[0, 0], 5)
@@ -148,11 +150,13 @@ def plot_verdicts(verdicts: dict[str, pd.DataFrame]) -> Figure:
 
 def _draw_verdicts(ax: Axes, verdicts: pd.DataFrame, found: list[str]) -> None:
     signs = verdicts.reset_index(drop=True).stack().rename_axis(["place", "scale"]).reset_index(name="verdict")
-    signs["x"] = signs.scale.map(list(verdicts.columns).index)
+    scales = list(verdicts.columns)
+    places = [place + 0.35 * (scale == "learned") for place, scale in enumerate(scales)]  # apart, as on no scale
+    signs["x"] = signs.scale.map(dict(zip(scales, places, strict=True)))
     for verdict in found:
         own = signs[signs.verdict == verdict]
         ax.plot(own.x, own.place, **verdict_style(verdict), markeredgewidth=1.6, label=verdict)
-    scales = verdicts.columns
-    ax.set(xticks=range(len(scales)), xticklabels=scales, xlim=(-0.6, len(scales) - 0.4))
+    ax.set(xticks=places, xticklabels=scales, xlim=(-0.6, places[-1] + 0.75))
     ax.tick_params(labelsize=9)
+    ax.tick_params(axis="x", labelsize=8)
     ax.set_xlabel("base's logit scale", fontsize=9)

@@ -51,6 +51,7 @@ def _draw_feeds(ax: Axes, runs: pd.DataFrame) -> None:
     for row in range(0, len(models), 2):
         ax.axhspan(row - 0.5, row + 0.5, color="0.95", zorder=0, linewidth=0)
     ax.set(yticks=range(len(models)), yticklabels=models)
+    ax.tick_params(labelsize=9)
     ax.set_ylim(len(models) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from tpccma.evidence.compared import GAP, ORDER, averages
 from tpccma.evidence.table import DIALS
-from tpccma.figures.style import NEUTRAL, PALETTE, legend_below
+from tpccma.figures.style import PALETTE, draw_both_ways, legend_below
 from tpccma.methods import FULL, METHODS, PAIRED
 from tpccma.runs.jobs import DIAL
 
@@ -68,12 +68,12 @@ def _mark_method(ax: Axes, means: pd.DataFrame, task: str, method: str) -> None:
     hollow = method in METHODS and not METHODS[method].trained
     style = {"marker": MARKERS[method], "markersize": 10 if method == "base" else 7, "zorder": 4}
     style |= {"markerfacecolor": "white" if hollow else COLOURS[method], "markeredgecolor": "black"}
-    _draw_intervals(ax, means["ours"], means, GAP, task, label=method, linestyle="none", **style)
+    draw_both_ways(ax, means, GAP, task, label=method, linestyle="none", **style)
 
 
 def _draw_dial(ax: Axes, means: pd.DataFrame, task: str, dial: str, colour) -> None:
     style = {"color": colour, "marker": "o", "markersize": 4.5, "linewidth": 1.2, "zorder": 3}
-    _draw_intervals(ax, means["ours"], means, GAP, task, label=f"{dial}, by α", **style)
+    draw_both_ways(ax, means, GAP, task, label=f"{dial}, by α", **style)
 
 
 def _label_alphas(ax: Axes, means: pd.DataFrame, task: str, alphas: pd.Series) -> None:
@@ -110,12 +110,3 @@ def _spread_labels(places: np.ndarray, least: float = 0.09) -> np.ndarray:
     order, steps = np.argsort(places), least * np.arange(len(places))
     spread = isotonic_regression(places[order] - steps).x.clip(0, max(0.0, 1 - steps[-1])) + steps
     return spread[np.argsort(order)]
-
-
-def _draw_intervals(ax: Axes, ours: pd.DataFrame, bounds: pd.DataFrame, x: str, y: str, **style) -> None:
-    """Draw means with whiskers both ways, where there are intervals."""
-    errors = {
-        f"{axis}err": np.nan_to_num([ours[name] - bounds["low", name], bounds["high", name] - ours[name]])
-        for axis, name in (("x", x), ("y", y))
-    }
-    ax.errorbar(ours[x], ours[y], **errors, elinewidth=0.9, ecolor=NEUTRAL, capsize=2, **style)

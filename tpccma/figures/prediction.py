@@ -73,7 +73,7 @@ def plot_league(leagues: dict[tuple[str, str], pd.DataFrame]) -> Figure:
     for ax, ((profile, quality), league) in zip(panels[0], leagues.items(), strict=True):
         _draw_league(ax, league.reindex(order))
         ax.set_title(f"{profile}\n{QUALITIES[quality]}".replace("joint clustering ", ""), fontsize=10)
-        ax.set(xlabel="R²", xlim=(-0.05, 1.05), xticks=[0, 0.5, 1])
+        ax.set(xlabel="R²", xlim=(-0.05, 1.05), xticks=[0, 0.5, 1], xticklabels=["0", "0.5", "1"])
         ax.tick_params(labelsize=9)
     panels[0, 0].set(yticks=range(len(order)), yticklabels=[MEASURES[measure] for measure in order])
     panels[0, 0].set_ylim(len(order) - 0.4, -0.6)

@@ -97,8 +97,8 @@ def describe(record: SliderRecord) -> str:
     run = f"{record.method}, alpha {record.alpha:g}, seed {record.seed} of the profile {record.profile}"
     return (
         f"{drawn} test pairs, {min(JOINED, drawn)} of them joined, in a plane that is the same for all models: up "
-        f"leads from the base's mean picture to its mean text. The aligned model is {run}. The slider turns t, the share "
-        f"of its weights in those between, and not alpha, which is set before training.{_order_of_alphas(record)}"
+        f"leads from the base's mean picture to its mean text. The aligned model is {run}. The slider turns t, the "
+        f"share of its weights in those between, and not alpha, which is set before training.{_order_of_alphas(record)}"
     )
 
 
@@ -117,8 +117,8 @@ def describe_making(record: SliderRecord) -> str:
     return (
         "Drawn are the first test pairs. Right is the base's largest principal component at right angles to up, of "
         "pictures and texts about their means; grid lines lie 0.2 apart. At t the weights are 1 - t times the base's "
-        "and t times the aligned model's, and batch norm's statistics are measured anew. A course goes from the least of "
-        "its row to the most. "
+        "and t times the aligned model's, and batch norm's statistics are measured anew. A course goes from the least "
+        "of its row to the most. "
         + f"Diamonds mark models that were trained with alpha {trained}, where the raw gap is theirs. "
         * bool(trained)
         + f"The {len(record.pictures)} pictures are the first of each class, in the order of the classes. All measures "

@@ -47,6 +47,21 @@ def draw_estimates(ax: Axes, places: np.ndarray, table: pd.DataFrame, sideways: 
     ax.errorbar(x, y, **{"xerr" if sideways else "yerr": errors, "elinewidth": 1, "capsize": 2, **style})
 
 
+def draw_both_ways(ax: Axes, means: pd.DataFrame, x: str, y: str, **style) -> None:
+    """Draw means of two measures against each other, with whiskers both ways where there are intervals.
+
+    Args:
+        ax: where.
+        means: a row a mark; columns (field of the estimate, measure).
+        x: the measure across.
+        y: the measure upwards.
+        **style: as ``errorbar`` takes it.
+    """
+    ours, low, high = (means[field] for field in ("ours", "low", "high"))
+    errors = {f"{axis}err": np.nan_to_num([ours[m] - low[m], high[m] - ours[m]]) for axis, m in (("x", x), ("y", y))}
+    ax.errorbar(ours[x], ours[y], **errors, **{"elinewidth": 0.9, "ecolor": NEUTRAL, "capsize": 2, **style})
+
+
 def legend_below(figure: Figure, ax: Axes, columns: int, **style) -> None:
     """Put the legend of one panel below all of them."""
     handles = ax.get_legend_handles_labels()
