@@ -319,7 +319,7 @@ def layouts(folder: Path, *captions: object) -> list[tuple[Path, str | None]]:
 def test_caption_without_a_word_is_refused_or_skipped(tmp_path: Path, caption: str):
     cleaned = " ".join(caption.split())
     for path, split in layouts(tmp_path, caption, "fine"):
-        told = rf"the caption {cleaned!r} of (val2014/)?a\.jpg has no word, .*; write one, take it out, or let it"
+        told = rf"the caption {cleaned!r} of (val2014/)?a\.jpg has no word, .*; write one, take it out, or leave such"
         with pytest.raises(ValueError, match=told):
             read_captions(path, tmp_path, split, 2)
         found, report = read_captions(path, tmp_path, split, 2, skip_missing=True)

@@ -157,9 +157,11 @@ def test_damaged_pictures_are_left_out_where_asked(folder: Path, tmp_path: Path,
         content = b"no picture" if picture.name == "03.png" else picture.read_bytes()
         (tmp_path / "pictures" / picture.name).write_bytes(content)
     given = [*options(folder)[:4], "--images", tmp_path / "pictures", "--captions", folder / "captions.csv"]
-    for command in (["gap"], ["embed", tmp_path / "all"]):
+    for command in (["gap"], ["gap", "--workers", "2"], ["embed", tmp_path / "all"]):
         refused = run(*command, *given)
-        assert refused.exit_code == 2 and "03.png is no readable picture" in refused.stderr
+        picture = tmp_path / "pictures" / "03.png"
+        assert refused.exit_code == 2 and refused.stderr.startswith(f"error: {picture} is no readable picture (its con")
+        assert refused.stderr.endswith("or leave such pictures out: --skip-missing\n")
     assert json.loads(run("gap", *given, "--json", "--resamples", "2", "--skip-missing").stdout)["pairs"] == 24
     assert "left out: 1 of 25 pictures, which cannot be read" in caplog.text
     said = run("embed", tmp_path / "all", *given, "--skip-missing").stdout
@@ -174,6 +176,8 @@ def test_gap_takes_what_embed_wrote(name: str, folder: Path, tmp_path: Path):
         parts = [f"{tmp_path / name}:{part}" for part in ("images", "texts")]
     found = run("gap", tmp_path / name, "--resamples", "20")
     assert found.exit_code == 0 and found.stdout == run("gap", *parts, "--resamples", "20").stdout
+    absent = run("gap", tmp_path / "none")
+    assert absent.exit_code == 2 and absent.stderr == f"error: there is no file or folder {tmp_path / 'none'}\n"
     twice = run("gap", parts[0], parts[0])
     assert twice.exit_code == 2 and "is given twice: the second is to hold the embeddings of the texts" in twice.stderr
 
@@ -185,11 +189,16 @@ def test_how_pictures_are_prepared_can_be_said(folder: Path):
         for how in ([], ["--preprocess", "{interpolation: bicubic}"], ["--preprocess", "{mean: [.1, .1, .1]}"])
     )
     assert as_it_is == told != other
-    for wrong in ("{mean: red}", "{colour: .5}", "{", "mean"):
+    why = {
+        "{mean: red}": " (mean: Input",
+        "{colour: .5}": " (colour: Extra",
+        "{": ": write some of {mean:",
+        "mean": " (",
+    }
+    for wrong, told in why.items():
         refused = run(*given, "--preprocess", wrong)
-        assert refused.exit_code == 2 and f"--preprocess {wrong!r} is not understood: write some of {{mean:" in (
-            refused.stderr
-        )
+        assert refused.exit_code == 2 and f"--preprocess {wrong!r} is not understood{told}" in refused.stderr
+        assert "write some of {mean: [" in refused.stderr
 
 
 def test_embeddings_are_not_written_among_the_pictures(folder: Path):

@@ -287,7 +287,9 @@ def test_missing_file_is_named(tmp_path: Path, name: str):
 
 
 def test_file_of_another_architecture_is_named(saved: Path):
-    with pytest.raises(ValueError, match=r"model\.safetensors was made by .*tpccma-demo.* asks for .*RN50"):
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors holds weights of model 'tpccma-demo', and model 'RN50' is asked for"
+    ):
         load_encoder(load_profile("demo", model__name="RN50"), saved)
 
 

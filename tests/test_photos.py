@@ -231,7 +231,7 @@ def test_model_by_name_has_open_clips_tokenizer_and_activation(folder: Path):
 
 def test_tasks_of_classes_are_refused_where_there_are_none(folder: Path):
     profile = profile_of(folder)
-    with pytest.raises(ValueError, match="no classes, which zeroshot and clustering need"):
+    with pytest.raises(ValueError, match="no classes, needed for zeroshot and clustering: leave that out"):
         evaluate(build_encoder(profile), load_corpus(profile), ("gap", "zeroshot", "clustering"))
 
 

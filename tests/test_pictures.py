@@ -108,7 +108,7 @@ def test_absent_picture_is_absent(tmp_path: Path):
 
 def test_damaged_picture_is_named_by_processes_that_read_ahead(put):
     parts = ImageFiles([put(DAMAGED["broken chunk"])], to_tensor, workers=1).split(1)
-    with pytest.raises(DamagedPicture, match=r"picture\.jpg is no readable picture"):
+    with pytest.raises(DamagedPicture, match=r"^[^\n]*picture\.jpg is no readable picture[^\n]*$"):  # no traceback
         next(parts)
     assert list(parts) == []  # which ends the process
 

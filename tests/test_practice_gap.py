@@ -132,8 +132,15 @@ def test_command_draws_and_refuses_half_a_model(tmp_path: Path):
     shown = run("gap", *files, "--plot", tmp_path / "gap.svg", "--json", "--resamples", "20")
     assert shown.exit_code == 0 and json.loads(shown.stdout)["pairs"] == 30
     assert "<svg" in (tmp_path / "gap.svg").read_text()
-    for arguments in (files[:1], ("--model", "ViT-B-32"), (*files, "--model", "ViT-B-32"), ()):
+    lacks = "; --captions and --images and --pretrained lack"
+    for arguments, told in (
+        (files[:1], f"; you gave {files[0]}"),
+        (("--model", "ViT-B-32"), lacks),
+        ((*files, "--model", "ViT-B-32"), f"; you gave {files[0]}"),
+        ((), ""),
+    ):
         refused = run("gap", *arguments)
+        assert refused.stderr.endswith(f"--captions CAPTIONS{told}\n")
         assert (
             refused.exit_code == 2
             and "give two files of embeddings, IMAGES TEXTS, what `embed` wrote, or all of" in refused.stderr

@@ -107,7 +107,9 @@ def test_extended_file_is_sought_beside_the_one_that_says_it(tmp_path: Path, mon
     (there / "first.yaml").unlink()
     assert load_profile(there / "second.yaml").base.epochs == 6  # below where the command is called
     (here / "first.yaml").unlink()
-    with pytest.raises(ValueError, match=r"unknown profile 'first\.yaml', which .*second\.yaml extends: give one of"):
+    with pytest.raises(
+        ValueError, match=r"unknown profile 'first\.yaml', which .*second\.yaml extends: there is no such file"
+    ):
         load_profile(there / "second.yaml")
 
 

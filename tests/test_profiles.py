@@ -51,9 +51,17 @@ def test_demo_is_the_default():
     assert load_profile() == load_profile("demo")
 
 
-@pytest.mark.parametrize("name", ["demoo", "", "missing.yaml", "configs/demo"])
-def test_unknown_profile_is_named_with_the_known_ones(name: str):
-    with pytest.raises(ValueError, match=f"unknown profile '{name}': give one of {', '.join(profile_names())}, or"):
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("demoo", r" \(perhaps demo\): give one of"),
+        ("", ": give one of"),
+        ("missing.yaml", ": there is no such file; give"),
+        ("configs/demo", ": give one of"),
+    ],
+)
+def test_unknown_profile_is_named_with_the_known_ones(name: str, told: str):
+    with pytest.raises(ValueError, match=f"unknown profile '{name}'{told} {', '.join(profile_names())}, or"):
         load_profile(name)
 
 

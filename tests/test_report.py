@@ -46,14 +46,14 @@ def test_page_holds_measures_settings_and_curves(finished: Path, tmp_path: Path)
         and "<td>device &lt;two&gt; cores, threads 2</td>" in page
     )
     assert "<summary>1 more</summary>" in page and "<td>cone of the texts</td><td>0.1250</td>" in page
-    assert "The model, fine-tuned on the data of profile demo, measured on its test data" in page
+    assert "The model, fine-tuned by the training data of profile demo, measured on its test data" in page
     assert page.count("<svg") == 1 and "<img" not in page and "<script" not in page and "<link" not in page
 
 
 def test_page_names_the_model(finished: Path, tmp_path: Path):
     load_encoder(load_profile("demo"), weights_path(load_profile("demo"))).save(finished / "model.safetensors")
     run("report", finished, "--out", tmp_path / "page.html")
-    assert "<p>tpccma-demo, from demo_base.safetensors, fine-tuned on" in (tmp_path / "page.html").read_text()
+    assert "<p>tpccma-demo, from demo_base.safetensors, fine-tuned by" in (tmp_path / "page.html").read_text()
 
 
 def test_run_without_steps_was_not_trained(finished: Path, tmp_path: Path):

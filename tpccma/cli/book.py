@@ -20,7 +20,9 @@ from tpccma.cli.options import (
 
 def plan(
     profile: ProfileName = "paper",
-    pairs: Annotated[int | None, typer.Option(help="in an epoch, such as 2905954; else they are counted")] = None,
+    pairs: Annotated[
+        int | None, typer.Option(help="in an epoch, such as 2905954; of demo and paper they are counted")
+    ] = None,
     samples_per_second: Annotated[
         float | None, typer.Option(help="of all GPUs, such as 4000: see a run's steps.csv")
     ] = None,

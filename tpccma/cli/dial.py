@@ -171,7 +171,7 @@ def _write(
         pictures = some_of(load_corpus(profile).train.images)
     if pictures is None and 0 < t < 1 and has_statistics(ends[0].model):
         logger.warning(
-            "batch norm's statistics are mixed like weights, which costs accuracy: --images DIR measures them"
+            "batch norm's statistics are mixed like weights, which costs accuracy; --images or --profile measures them"
         )
     base, aligned = map(weights_identity, paths)
     interpolate(*ends, t, pictures).save(out, mixture={"t": t, "base": base, "aligned": aligned})

@@ -105,7 +105,14 @@ def _rows(
         return open_rows(images), open_rows(texts)
     if images or texts or len(given) < len(named):
         options = " ".join(f"--{name} {name.upper()}" for name in named)
-        raise ValueError(f"give two files of embeddings, IMAGES TEXTS, what `embed` wrote, or all of {options}")
+        lacks = (
+            f"; you gave {images}"
+            if images
+            else f"; --{' and --'.join(sorted(named.keys() - given))} lack"
+            if given
+            else ""
+        )
+        raise ValueError(f"give two files of embeddings, IMAGES TEXTS, what `embed` wrote, or all of {options}{lacks}")
     from tpccma.practice.embed import architecture_of, embed_pairs, read_pairs
 
     pairs = read_pairs(named["images"].expanduser(), named["captions"].expanduser(), skip_missing)
@@ -116,7 +123,9 @@ def _rows(
 def embed(
     out: Annotated[Path, typer.Argument(help="a file such as all.safetensors, or a folder for images.npy and so on")],
     model: Annotated[str, typer.Option(help="a model of open_clip, such as ViT-B-32-quickgelu")],
-    pretrained: Annotated[str, typer.Option(help="its weights: a file, or open_clip's tag, such as openai")],
+    pretrained: Annotated[
+        str, typer.Option(help="its weights: a file, a folder that `export` wrote, or open_clip's tag, such as openai")
+    ],
     images_dir: Annotated[Path | None, typer.Option("--images", help="folder such as pictures")] = None,
     captions: CaptionsFile = None,
     skip_missing: SkipMissing = False,

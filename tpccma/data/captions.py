@@ -18,7 +18,7 @@ from unicodedata import normalize, ucd_3_2_0
 
 from tpccma.data.tables import read_captions_table, read_text
 
-SKIP = "let it be skipped: skip_missing: true below data: in a profile, or --skip-missing where the command has that"
+SKIP = "leave such pictures out: skip_missing: true below data: in a profile, or --skip-missing where a command has it"
 PUBLISHED = ("dataset_coco.json", "captions_train2014.json", "captions_val2014.json", "captions.txt", "results.csv")
 SOURCES = (
     "Karpathy's split of COCO is dataset_coco.json from https://cs.stanford.edu/people/karpathy/deepimagesent/; COCO's "

@@ -124,7 +124,10 @@ def split_groups(groups: np.ndarray, test_items: int, val_items: int, seed: int 
     test_end = np.searchsorted(filled, test_items) + 1  # groups in test, and in test and val
     val_end = test_end + np.searchsorted(filled[test_end:] - filled[test_end - 1 : test_end], val_items) + 1
     if val_end >= len(ids):
-        raise ValueError(f"{test_items} test and {val_items} val items leave nothing of {len(groups)} to train on")
+        raise ValueError(
+            f"{test_items} test and {val_items} val items leave nothing of {len(groups)} to train on: lower "
+            "test_items or val_items, below data: in a profile"
+        )
     place = np.argsort(order)[group_of]
     ends = {"test": (0, test_end), "val": (test_end, val_end), "train": (val_end, len(ids))}
     return {name: np.flatnonzero((place >= start) & (place < end)) for name, (start, end) in ends.items()}

@@ -32,7 +32,13 @@ TURNS = {
 
 
 class DamagedPicture(ValueError):
-    """A picture cannot be read, whatever the reason; the message names it."""
+    """A picture cannot be read, whatever the reason; the message names it.
+
+    Of one that a process met which reads ahead, torch gives a traceback as the message: its last line counts.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(message.strip().rpartition(f"{type(self).__name__}: ")[2])
 
 
 def open_picture(source: Path | bytes | BinaryIO, name: str | Path | None = None, upright: bool = False) -> Image.Image:

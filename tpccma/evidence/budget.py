@@ -136,7 +136,7 @@ def weigh(points: pd.DataFrame, budget: str | Sequence[Limit], gain: str = GAIN,
     limits = read_budget(budget) if isinstance(budget, str) else tuple(budget)
     points = _in_order(points, [gain, *(limit.measure for limit in limits)], dial)
     gap = "gap" in gain
-    found = pd.DataFrame({"gained": _change(points[gain], "%" if gap else "") * (-1 if gap else 1)})
+    found = pd.DataFrame({"gained": _change(points[gain], "%" if gap else "") * (-1 if gap else 1) + 0.0})
     kept = found.gained.notna()
     for limit in limits:
         change = _change(points[limit.measure], limit.unit)

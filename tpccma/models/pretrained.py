@@ -16,7 +16,7 @@ import open_clip
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
 from tpccma.files import LOCAL_DIR, file_in
-from tpccma.models.weight_files import checksum, is_file_of, is_openai_archive
+from tpccma.models.weight_files import check_no_run, checksum, is_file_of, is_openai_archive
 from tpccma.profiles import OpenClipModel
 
 SUFFIX = "-quickgelu"
@@ -73,8 +73,10 @@ def find_weights(architecture: OpenClipModel, download: bool = True) -> Path:
         return file
     config = get_pretrained_cfg(name, pretrained)
     if not config:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise FileNotFoundError(f"no checkpoint at {pretrained}, and no tag of model {name!r}, which has {tags}")
+        check_no_run(file)
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
+        tagged = f", and no tag of model {name!r}, which has {tags}" if tags else ": give a file, or a run's folder"
+        raise FileNotFoundError(f"no checkpoint at {pretrained}{tagged}")
     _check(architecture, config.get("quick_gelu", False), f"weights {pretrained!r}")
     place = config.get("url") or f"https://huggingface.co/{config.get('hf_hub')}"
     remedy = f"get them from {place} and give the file's path as the profile's model.pretrained"

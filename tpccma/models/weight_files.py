@@ -215,7 +215,18 @@ def check_exists(path: str | Path) -> None:
         FileNotFoundError: naming it otherwise.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}" + _why_not(Path(path).parent))
+        check_no_run(path)
+        raise FileNotFoundError(f"no checkpoint at {path}: give a file, or a run's folder")
+
+
+def check_no_run(path: str | Path) -> None:
+    """See to it that weights which are not there are not those of a run that has none.
+
+    Raises:
+        FileNotFoundError: saying why it has none.
+    """
+    if why := _why_not(Path(path).parent):
+        raise FileNotFoundError(f"no checkpoint at {path}{why}")
 
 
 def _why_not(folder: Path) -> str:

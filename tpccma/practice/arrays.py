@@ -44,8 +44,14 @@ def open_rows(place: str | Path) -> Rows:
 
 
 def places_in(embedded: str | Path) -> tuple[str, str]:
-    """Name the images' and the texts' matrix of what ``tpccma embed`` wrote: a folder, or a file of both."""
+    """Name the images' and the texts' matrix of what ``tpccma embed`` wrote: a folder, or a file of both.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
     folder = Path(embedded)
+    if not folder.exists():
+        raise FileNotFoundError(f"there is no file or folder {embedded}")
     if folder.is_dir():
         return str(folder / "images.npy"), str(folder / "texts.npy")
     return f"{embedded}:images", f"{embedded}:texts"

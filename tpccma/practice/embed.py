@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tpccma.data.captions import read_captions
-from tpccma.data.pictures import ImageFiles, Pictures, SomeDamaged
+from tpccma.data.pictures import DamagedPicture, ImageFiles, Pictures, SomeDamaged
 from tpccma.files import whole_file
 from tpccma.models import Encoder
 from tpccma.models.identity import weights_identity
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 Named = tuple[str, str | None]  # what a picture is called, and its caption
 UNREADABLE = "unreadable_image"  # what was left out for being damaged, as readers of shards count it
 PREPROCESS = "{mean: [.48, .46, .41], std: [.27, .26, .28], interpolation: bicubic, resize_mode: shortest}"
-PART = 10_000  # pictures: at most this much work is lost when an embedding is cut off
+PART = 1_000  # pictures: at most this much work is lost when an embedding is cut off
 
 
 class Opened(NamedTuple):
@@ -96,8 +96,10 @@ def architecture_of(
         return OpenClipModel(
             kind="open_clip", name=model, pretrained=pretrained, quick_gelu=quick_gelu, preprocess=said
         )
-    except (yaml.YAMLError, ValidationError):
-        raise ValueError(f"--preprocess {preprocess!r} is not understood: write some of {PREPROCESS}") from None
+    except (yaml.YAMLError, ValidationError) as error:
+        wrong = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in getattr(error, "errors", list)()]
+        told = f" ({'; '.join(wrong)})" if wrong else ""
+        raise ValueError(f"--preprocess {preprocess!r} is not understood{told}: write some of {PREPROCESS}") from None
 
 
 def open_model(architecture: OpenClipModel) -> tuple[Encoder, Callable[[Image.Image], Tensor], str]:
@@ -214,12 +216,19 @@ def _shown(parts: list[Part]) -> Iterable[Part]:
 def _embed(encoder: Encoder, part: Opened) -> tuple[dict[str, Tensor], dict]:
     """Embed a part: its rows by name, and what they belong to; of a picture that turned out damaged there is none."""
     captions = [caption for _, caption in part.pairs if caption is not None]
-    rows = {"images": encoder.embed_images(part.pictures)} if part.pairs else {}
+    rows = {"images": _embed_images(encoder, part.pictures)} if part.pairs else {}
     rows |= {"texts": encoder.embed_texts(captions)} if captions else {}
     kept = torch.ones(len(part.pairs), dtype=torch.bool) if part.readable is None else part.readable
     pairs = [pair for pair, readable in zip(part.pairs, kept.tolist(), strict=True) if readable]
     left_out = Counter(part.left_out) + Counter({UNREADABLE: len(part.pairs) - len(pairs)})
     return {name: own[kept] for name, own in rows.items()}, {"pairs": pairs, "left_out": left_out}
+
+
+def _embed_images(encoder: Encoder, pictures: Pictures) -> Tensor:
+    try:
+        return encoder.embed_images(pictures)
+    except DamagedPicture as error:
+        raise DamagedPicture(f"{error}, or leave such pictures out: --skip-missing") from None
 
 
 def _write_file(paths: list[Path], pairs: list, out: Path) -> int:

@@ -17,7 +17,11 @@ from tpccma.runs.records import record_path
 from tpccma.training.checkpoint import LOG
 
 CURVES = {"loss": "loss", "alpha": "alpha", "learning_rate": "learning rate"}
-STYLE = "body{font-family:sans-serif;max-width:60em;margin:2em auto}td,th{padding:.2em .8em;text-align:left}"
+STYLE = (
+    "body{font-family:sans-serif;max-width:60em;margin:2em auto;padding:0 1em}td,th{padding:.2em .8em;text-align:left}"
+    "svg{max-width:100%;height:auto}table{display:block;overflow-x:auto}"
+)
+VIEW = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 MADE = ("profile", "method", "alpha", "seed", "git_revision", "hardware", "wall_seconds", "samples_per_second")
 
 
@@ -45,7 +49,9 @@ def write_report(run: str | Path, out: str | Path, results_dir: str | Path = "re
     parts = [f"<h1>{title}</h1>", f"<p>{escape(_made(record, Path(run)))}</p>", _curves(Path(run) / LOG)]
     parts += ["<h2>Measures</h2>", _measures(record["metrics"], reference), "<h2>Settings</h2>"]
     parts += [_table(("setting", "value"), [(name.replace("_", " "), str(value)) for name, value in settings.items()])]
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    head = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{VIEW}<title>{title}</title><style>{STYLE}</style>'
+    )
     write_whole(out, "\n".join([head + "</head><body>", *parts, "</body></html>\n"]))
     return Path(out)
 
@@ -54,14 +60,16 @@ def _made(record: dict, run: Path) -> str:
     """Say in a few sentences what the page is about."""
     weights = file_in(run)
     model = read_note(weights, "architecture") if weights.is_file() else {}
-    named = (
-        f"{model.get('name') or 'a model'}, from {model['pretrained']}, " if model.get("pretrained") else "The model, "
-    )
-    how = "fine-tuned on" if record.get("training") else "not trained, with"
+    named = f"{model.get('name') or 'A model'}, from {model['pretrained']}" if model.get("pretrained") else "The model"
+    if record["method"] == BASE:
+        how = f"not trained, measured on the test data of profile {record['profile']}."
+    else:
+        how = f"{'fine-tuned' if record.get('training') else 'changed'} by the training data of profile "
+        how += f"{record['profile']}, measured on its test data beside the base that it started from."
     return (
-        f"{named}{how} the data of profile {record['profile']}, measured on its test data beside the base that it "
-        "started from. A gap is a distance between images and texts on the unit sphere: the smaller, the closer they "
-        "are. Of all other measures in the first table more is better."
+        f"{named}, {how} A gap is a distance between images and texts on the unit sphere: the smaller, the closer they "
+        "are. Of all other measures in the first table more is better. The loss is a sum in which alpha moves weight "
+        "from one part to others, so it may rise as alpha does and nothing be wrong."
     )
 
 

@@ -1,6 +1,7 @@
 """Profiles in YAML files: found by name or path, read strictly, and put over the one that they extend."""
 
 from collections import Counter
+from difflib import get_close_matches
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -135,8 +136,10 @@ def _find(name: str | Path, sought_from: tuple[Path | Traversable, ...]) -> Path
         if path.suffix in SUFFIXES and place.is_file():
             return place.resolve()
     asked = f", which {sought_from[-1]} extends" if sought_from else ""
+    meant = "".join(f" (perhaps {known})" for known in get_close_matches(str(name), profile_names(), 1))
+    missing = ": there is no such file; give" if path.suffix in SUFFIXES else f"{meant}: give one of"
     raise ValueError(
-        f"unknown profile {str(name)!r}{asked}: give one of {', '.join(profile_names())}, or the path of a .yaml file"
+        f"unknown profile {str(name)!r}{asked}{missing} {', '.join(profile_names())}, or the path of a .yaml file"
     )
 
 

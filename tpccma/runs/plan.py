@@ -161,9 +161,9 @@ def _measure(written: str) -> tuple[int, float, int]:
 
 
 def _data_disk(profile: Profile) -> Figure:
-    folder = getattr(profile.data, "data_dir", None)
+    folder = getattr(profile.data, "data_dir", None) or getattr(profile.data, "images_dir", None)
     if folder is None:
-        return Figure("disk of the data", "unknown", "none are here: give --data-dir, or see the chapter's table")
+        return Figure("disk of the data", "unknown", "none are here: give --data-dir, or see what there is to fetch")
     held = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Figure("disk of the data", f"{held / GIB:.2f} GiB", f"files of {folder}")
 

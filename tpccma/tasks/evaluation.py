@@ -147,7 +147,7 @@ def _measure(
 ) -> Evaluated:
     tasks = possible_tasks(corpus) if tasks is None else tasks
     if unfit := [task for task in tasks if task not in possible_tasks(corpus)]:
-        raise ValueError(f"the pictures have no classes, which {' and '.join(unfit)} need: leave them out")
+        raise ValueError(f"the pictures have no classes, needed for {' and '.join(unfit)}: leave that out")
     test = embed(encoder, corpus.test)
     measures = {
         "gap": lambda: measure_gap(test, settings),

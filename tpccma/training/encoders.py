@@ -61,8 +61,8 @@ def load_encoder(profile: Profile, path: str | Path) -> Encoder:
     made_by, tokenizer = (read_note(path, name) for name in ("architecture", "tokenizer"))
     if made_by and _shape(made_by) != _shape(profile.model.model_dump()):
         raise ValueError(
-            f"{path} was made by {json.dumps(made_by)}, but profile {profile.name!r} asks for "
-            f"{profile.model.model_dump_json()}"
+            f"{path} holds weights of {_called(made_by)}, and {_called(profile.model.model_dump())} is asked for: name "
+            "the former as the model, or give other weights"
         )
     _check_preparation(profile, path, made_by)
     if not made_by and profile.model.kind == "open_clip":
@@ -90,6 +90,12 @@ def _make_word_tokenizer(path: str | Path, settings: dict) -> WordTokenizer:
         return WordTokenizer(**settings)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} holds a tokenizer that is damaged ({error}); get the file again") from None
+
+
+def _called(architecture: dict) -> str:
+    """Name a model by what decides the shapes of its weights."""
+    shape = _shape(architecture)
+    return f"model {shape['name']!r}" if "name" in shape else json.dumps(shape)
 
 
 def _shape(architecture: dict) -> dict:
