@@ -122,7 +122,7 @@ def test_no_span_is_taken_twice_or_copied_whole(monkeypatch):
 @pytest.mark.parametrize(
     ("row", "factor", "message"),
     [
-        (700, math.nan, r"y holds NaN or infinity in row 700 \(1 such rows\)"),
+        (700, math.nan, r"y holds NaN or infinity in row 700 \(1 such row\)"),
         (1299, -math.inf, "y holds NaN or infinity in row 1299"),
         (515, 1.002, "row 515 of y has length 1.002, not 1"),
         (515, 0.0, "row 515 of y has length 0, not 1"),

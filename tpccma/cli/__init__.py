@@ -106,8 +106,10 @@ for each in COMMANDS:
 
 
 def main() -> None:
-    """Run the command with the arguments of this process; warnings are lines without a logger's name."""
-    logging.basicConfig(format="%(message)s")
+    """Run the command with the arguments of this process; this package's warnings are lines without a logger's name."""
+    ours = logging.getLogger("tpccma")
+    ours.addHandler(logging.StreamHandler())
+    ours.propagate = False  # others' loggers have handlers of their own
     app()
 
 

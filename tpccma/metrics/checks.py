@@ -37,7 +37,7 @@ def as_rows(x: Rows, name: str = "x", first: int = 0) -> Tensor:
     check_shape(rows, name)
     bad = (~rows.isfinite().all(dim=1)).nonzero()
     if len(bad):
-        found = f"in row {first + bad[0].item()} ({len(bad)} such rows)"
+        found = f"in row {first + bad[0].item()} ({len(bad)} such row{'s' * (len(bad) > 1)})"
         raise ValueError(f"{name} holds NaN or infinity {found}: drop them")
     largest = max(abs(end.item()) for end in rows.aminmax())
     if largest and not SMALLEST <= largest <= LARGEST:
