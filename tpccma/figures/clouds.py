@@ -87,8 +87,8 @@ def _write_sums(ax: Axes, gaps: pd.DataFrame) -> None:
     for row, gap in enumerate(gaps.itertuples()):
         text = f"{gap.raw_gap:.3f}² = {gap.centroid_gap:.3f}² + {gap.distribution_gap:.3f}²"
         offset = {"xytext": (8, 0), "textcoords": "offset points"}
-        end = getattr(gap, "raw_gap_high", gap.raw_gap) ** 2
-        ax.annotate(text, (end, row), va="center", fontsize=9, **offset)
+        end = np.nanmax([gap.raw_gap, getattr(gap, "raw_gap_high", np.nan)])
+        ax.annotate(text, (end**2, row), va="center", fontsize=9, **offset)
 
 
 def plot_scenes(images: ArrayLike, captions: dict[str, list[str]], columns: int = 4) -> Figure:
