@@ -75,6 +75,14 @@ def test_export_of_an_export_tells_the_same(finished: Path, tmp_path: Path):
     assert "# tpccma-demo, mixed by tpccma" in card and "method tpc-cma" in card and "t = 0.3 of the way" in card
 
 
+def test_means_go_with_an_export(finished: Path, tmp_path: Path):
+    means = {name: torch.rand(128) for name in ("images", "texts")}
+    first = export_model(finished, tmp_path / "first", means)
+    for out in (tmp_path / "again", first):  # onto itself too
+        assert load_file(export_model(first, out) / "means.safetensors")["texts"].equal(means["texts"])
+        assert "means.safetensors" in (out / "README.md").read_text()
+
+
 def test_what_was_not_trained_is_not_called_so(finished: Path, tmp_path: Path):
     record = json.loads((finished / "record.json").read_text()) | {"method": "base", "training": None}
     (finished / "record.json").write_text(json.dumps(record))

@@ -52,7 +52,7 @@ def export_model(
     Args:
         run: the folder of a finished run, or a file of weights that this package wrote.
         out: the folder to write; files of these names in it are replaced.
-        means: (D,) mean embeddings ``images`` and ``texts``, for centring.
+        means: (D,) mean embeddings ``images`` and ``texts``, for centring; None takes those of an export.
         gap: what `tpccma.practice.gap.describe` found, for the card.
 
     Returns:
@@ -80,6 +80,8 @@ def export_model(
     metadata |= {name: json.dumps(note) for name, note in notes.items() if note}  # an export of it tells the same
     save_weights(read_weights(path), out / MODEL, metadata)
     write_whole(out / CONFIG, json.dumps(config, indent=2) + "\n")
+    if means is None and (run / MEANS).is_file():  # an export's own
+        means = read_weights(run / MEANS)
     (out / MEANS).unlink(missing_ok=True)  # of another model
     if means:
         with whole_file(out / MEANS) as partial, writing(out / MEANS):
