@@ -67,12 +67,12 @@ def gap(
     """
     from tpccma.practice.gap import describe, lines
 
-    if images and not texts and Path(images).suffix.lower() != ".npy":
-        from tpccma.practice.arrays import places_in
-
-        images, texts = places_in(images)
-    how = {"model": model, "pretrained": pretrained, "images": images_dir, "captions": captions}
-    rows = _rows(images, texts, how, skip_missing, quick_gelu, preprocess, workers)
+    named = {"model": model, "pretrained": pretrained, "images": images_dir, "captions": captions}
+    _check_sources(images, texts, named)
+    if images:
+        (images, texts), rows = _open(images, texts)
+    else:
+        rows = _embed_pictures(named, skip_missing, quick_gelu, preprocess, workers)
     try:
         found = describe(*rows, normalize, resamples)
     except ValueError as error:
@@ -86,33 +86,32 @@ def gap(
     print("\n".join(lines(found)))
 
 
-def _rows(
-    images: str | None,
-    texts: str | None,
-    named: dict,
-    skip_missing: bool,
-    quick_gelu: bool | None,
-    preprocess: str | None,
-    workers: int,
-) -> tuple:
-    """Open two arrays, or embed pictures and captions by a model."""
+def _check_sources(images: str | None, texts: str | None, named: dict) -> None:
+    """Refuse what are neither embeddings nor a model on captioned pictures."""
     given = [name for name, value in named.items() if value is not None]
     if images and images == texts:
         raise ValueError(f"{images} is given twice: the second is to hold the embeddings of the texts")
-    if images and texts and not given:
-        from tpccma.practice.arrays import open_rows
+    both = texts or (images and Path(images).suffix.lower() != ".npy")  # what `embed` wrote holds both
+    if (images and both and not given) or (not images and not texts and len(given) == len(named)):
+        return
+    told = f"; --{' and --'.join(sorted(named.keys() - given))} lack" if given else ""
+    told = f"; you gave {images}" if images else told
+    options = " ".join(f"--{name} {name.upper()}" for name in named)
+    raise ValueError(f"give two files of embeddings, IMAGES TEXTS, what `embed` wrote, or all of {options}{told}")
 
-        return open_rows(images), open_rows(texts)
-    if images or texts or len(given) < len(named):
-        options = " ".join(f"--{name} {name.upper()}" for name in named)
-        lacks = (
-            f"; you gave {images}"
-            if images
-            else f"; --{' and --'.join(sorted(named.keys() - given))} lack"
-            if given
-            else ""
-        )
-        raise ValueError(f"give two files of embeddings, IMAGES TEXTS, what `embed` wrote, or all of {options}{lacks}")
+
+def _open(images: str, texts: str | None) -> tuple[tuple, tuple]:
+    """Open two matrices: their places, then the rows."""
+    from tpccma.practice.arrays import open_rows, places_in
+
+    places = (images, texts) if texts else places_in(images)
+    return places, tuple(map(open_rows, places))
+
+
+def _embed_pictures(
+    named: dict, skip_missing: bool, quick_gelu: bool | None, preprocess: str | None, workers: int
+) -> tuple:
+    """Embed pictures and their captions by a model."""
     from tpccma.practice.embed import architecture_of, embed_pairs, read_pairs
 
     pairs = read_pairs(named["images"].expanduser(), named["captions"].expanduser(), skip_missing)

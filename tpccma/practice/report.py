@@ -75,8 +75,10 @@ def _made(record: dict, run: Path) -> str:
 
 def _measures(found: dict[str, float], reference: dict[str, float]) -> str:
     """Lay out what is compared throughout, and fold the rest."""
-    rows = {name: (WORDS.get(name, name.replace("_", " ")), _shown(found[name]), _shown(reference.get(name)))
-            for name in sorted(found)}  # fmt: skip
+    rows = {
+        name: (WORDS.get(name, name.replace("_", " ")), _shown(found[name]), _shown(reference.get(name)))
+        for name in sorted(found)
+    }
     head, first = ("measure", "this run", "its base"), [rows.pop(name) for name in OUTCOMES if name in rows]
     rest = f"<details><summary>{len(rows)} more</summary>{_table(head, list(rows.values()))}</details>"
     return _table(head, first) + rest * bool(rows)
