@@ -124,7 +124,7 @@ def test_without_classes_the_other_tasks_are_measured_and_theirs_refused(
     found = evaluate(model, unlabelled, **given)
     assert {"raw_gap", "t2i_recall_at_1"} <= set(found)
     assert not any(name.startswith(("zeroshot", "clustering")) for name in found)
-    with pytest.raises(ValueError, match="no classes, which zeroshot and clustering need"):
+    with pytest.raises(ValueError, match="no classes, needed for zeroshot and clustering"):
         evaluate(model, unlabelled, CHEAP, **given)
 
 
