@@ -45,7 +45,11 @@ def test_page_holds_measures_settings_and_curves(finished: Path, tmp_path: Path)
         "<tr><td>learning rate</td><td>0.001</td></tr>" in page
         and "<td>device &lt;two&gt; cores, threads 2</td>" in page
     )
-    assert "<summary>1 more</summary>" in page and "<td>cone of the texts</td><td>0.1250</td>" in page
+    assert (
+        "The loss is a sum" in page
+        and "<summary>1 more</summary>" in page
+        and "<td>cone of the texts</td><td>0.1250</td>" in page
+    )
     assert "The model, fine-tuned by the training data of profile demo, measured on its test data" in page
     assert page.count("<svg") == 1 and "<img" not in page and "<script" not in page and "<link" not in page
 
@@ -59,7 +63,8 @@ def test_page_names_the_model(finished: Path, tmp_path: Path):
 def test_run_without_steps_was_not_trained(finished: Path, tmp_path: Path):
     (finished / "steps.csv").unlink()
     assert run("report", finished, "--out", tmp_path / "page.html").exit_code == 0
-    assert "Not trained." in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert "Not trained." in page and "The loss is a sum" not in page
 
 
 def test_what_is_missing_or_damaged_is_named(finished: Path, tmp_path: Path):
