@@ -94,8 +94,9 @@ def _check_sources(images: str | None, texts: str | None, named: dict) -> None:
     both = texts or (images and Path(images).suffix.lower() != ".npy")  # what `embed` wrote holds both
     if (images and both and not given) or (not images and not texts and len(given) == len(named)):
         return
-    told = f"; --{' and --'.join(sorted(named.keys() - given))} lack" if given else ""
-    told = f"; you gave {images}" if images else told
+    told = f"; you gave {images}" if images else ""
+    if given and not images:
+        told = f"; --{' and --'.join(sorted(named.keys() - given))} lack"
     options = " ".join(f"--{name} {name.upper()}" for name in named)
     raise ValueError(f"give two files of embeddings, IMAGES TEXTS, what `embed` wrote, or all of {options}{told}")
 

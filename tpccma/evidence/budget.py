@@ -201,21 +201,17 @@ def share_kept(table: pd.DataFrame) -> str:
         table: from `kept_on_test`.
     """
     moved = table[table.t > 0]
-    kept, stayed = f"{moved.kept.sum():.0f} of {len(moved)}", len(table) - len(moved)
-    return (
-        f"{kept}; at the base {stayed}"
-        if len(moved) and stayed
-        else kept
-        if len(moved)
-        else f"all {stayed} at the base"
-    )
+    if moved.empty:
+        return f"all {len(table)} at the base"
+    stayed = len(table) - len(moved)
+    return f"{moved.kept.sum():.0f} of {len(moved)}" + f"; at the base {stayed}" * bool(stayed)
 
 
 def _in_order(points: pd.DataFrame, measures: list[str], dial: str) -> pd.DataFrame:
     for name in (dial, *measures):
         if name not in points:
-            offered = (each for each in map(str, points.columns) if not each.endswith(("_low", "_high")))
-            raise ValueError(f"the front has no {name!r}: name one of {', '.join(e for e in offered if e != dial)}")
+            offered = [each for each in points if each != dial and not each.endswith(("_low", "_high"))]
+            raise ValueError(f"the front has no {name!r}: name one of {', '.join(offered)}")
     ordered = points.set_index(dial).sort_index()
     if ordered.index.has_duplicates:
         twice = ordered.index[ordered.index.duplicated()][0]

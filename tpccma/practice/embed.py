@@ -97,8 +97,9 @@ def architecture_of(
             kind="open_clip", name=model, pretrained=pretrained, quick_gelu=quick_gelu, preprocess=said
         )
     except (yaml.YAMLError, ValidationError) as error:
-        wrong = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in getattr(error, "errors", list)()]
-        told = f" ({'; '.join(wrong)})" if wrong else ""
+        wrong = error.errors() if isinstance(error, ValidationError) else []
+        said = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in wrong)
+        told = said and f" ({said})"
         raise ValueError(f"--preprocess {preprocess!r} is not understood{told}: write some of {PREPROCESS}") from None
 
 

@@ -80,8 +80,8 @@ def export_model(
     metadata |= {name: json.dumps(note) for name, note in notes.items() if note}  # an export of it tells the same
     save_weights(read_weights(path), out / MODEL, metadata)
     write_whole(out / CONFIG, json.dumps(config, indent=2) + "\n")
-    if means is None and (run / MEANS).is_file():  # an export's own
-        means = read_weights(run / MEANS)
+    if means is None and path.name == MODEL and path.with_name(MEANS).is_file():  # an export's own
+        means = read_weights(path.with_name(MEANS))
     (out / MEANS).unlink(missing_ok=True)  # of another model
     if means:
         with whole_file(out / MEANS) as partial, writing(out / MEANS):
